@@ -1,0 +1,69 @@
+/**
+ * Memory for activations, shared by every recorded program: programs run one after another on the
+ * queue and none keeps anything in the arena, so each lays its tensors over the same few slots.
+ * A slot is one buffer (WebGPU forbids reading and writing one buffer in one dispatch, so a single
+ * large buffer would not do) and is as large as its largest tenant of any program.
+ */
+import type { Gpu } from "./device.ts";
+import type { BufferHolder } from "./tensor.ts";
+
+export interface Slot extends BufferHolder {
+  readonly size: number;
+}
+
+interface GrowingSlot extends Slot {
+  buffer: GPUBuffer;
+  size: number;
+}
+
+export class Arena {
+  readonly #gpu: Gpu;
+  readonly #slots: GrowingSlot[] = [];
+  #generation = 0;
+
+  constructor(gpu: Gpu) {
+    this.#gpu = gpu;
+  }
+
+  /** Changes when a slot's buffer was replaced: bind groups made before are stale. */
+  get generation(): number {
+    return this.#generation;
+  }
+
+  get bytes(): number {
+    return this.#slots.reduce((sum, slot) => sum + slot.size, 0);
+  }
+
+  /** The best free slot for `bytes`, grown or made if none is large enough. */
+  take(bytes: number, taken: ReadonlySet<Slot>): Slot {
+    const free = this.#slots.filter((slot) => !taken.has(slot)).sort((a, b) => a.size - b.size);
+    const fitting = free.find((slot) => slot.size >= bytes);
+    if (fitting) return fitting;
+    const largest = free.at(-1);
+    if (largest) {
+      this.#replace(largest, bytes);
+      return largest;
+    }
+    const slot: GrowingSlot = { buffer: this.#create(this.#slots.length, bytes), size: bytes };
+    this.#slots.push(slot);
+    return slot;
+  }
+
+  /** Frees everything; recorded programs must not run again. */
+  dispose(): void {
+    for (const slot of this.#slots) this.#gpu.destroyBuffer(slot.buffer);
+    this.#slots.length = 0;
+    this.#generation++;
+  }
+
+  #replace(slot: GrowingSlot, bytes: number): void {
+    this.#gpu.destroyBuffer(slot.buffer);
+    slot.buffer = this.#create(this.#slots.indexOf(slot), bytes);
+    slot.size = bytes;
+    this.#generation++;
+  }
+
+  #create(index: number, size: number): GPUBuffer {
+    return this.#gpu.createBuffer({ label: `arena/${index}`, size, owner: "arena" });
+  }
+}

@@ -1,0 +1,232 @@
+/**
+ * Record once, replay every step. Model code runs against a `Recorder`, which lays activations out
+ * in the arena, packs uniforms and resolves pipelines; the resulting `Program` is a flat list of
+ * dispatches that a step encodes without touching model code again.
+ */
+import type { Arena, Slot } from "./arena.ts";
+import type { Gpu } from "./device.ts";
+import { KernelError } from "./errors.ts";
+import { type Kernel, packParams, type Specialisation } from "./kernel.ts";
+import type { Pipeline } from "./pipelines.ts";
+import { bytesPerElement, type DType, elements, type Tensor } from "./tensor.ts";
+
+export interface Dispatch {
+  /** `<op>/<weight path>`: what validation messages and profiles call it. */
+  readonly label: string;
+  readonly kernel: Kernel;
+  readonly specialise?: Specialisation;
+  /** Buffers and textures by their WGSL names. Absent optionals: `gpu.absent`. */
+  readonly bindings: Readonly<Record<string, Tensor | GPUTextureView>>;
+  readonly params?: Readonly<Record<string, number>>;
+  /** Workgroups. */
+  readonly grid: readonly [number, number, number];
+}
+
+interface RecordedDispatch extends Dispatch {
+  readonly pipeline: Pipeline;
+  readonly uniformOffset: number;
+  readonly uniformSize: number;
+}
+
+interface Copy {
+  readonly from: Tensor;
+  readonly to: Tensor;
+}
+
+export class Recorder {
+  readonly gpu: Gpu;
+  readonly #label: string;
+  readonly #arena: Arena;
+  readonly #taken = new Set<Slot>();
+  readonly #commands: (RecordedDispatch | Copy)[] = [];
+  readonly #uniforms: Uint8Array[] = [];
+  readonly #uniformOffsets = new Map<string, number>();
+  #uniformBytes = 0;
+
+  constructor(gpu: Gpu, label: string) {
+    this.gpu = gpu;
+    this.#label = label;
+    this.#arena = gpu.arena;
+  }
+
+  /** An activation, valid until `release`. Contents are undefined before the first write. */
+  alloc(shape: readonly number[], label: string, dtype: DType = "f32"): Tensor {
+    const byteLength = Math.ceil(elements(shape) * bytesPerElement[dtype] / 16) * 16;
+    const limit = this.gpu.limits.maxStorageBufferBindingSize;
+    if (byteLength > limit) {
+      throw new KernelError(
+        label,
+        `An activation [${shape}] of ${byteLength} bytes is larger than this device binds (${limit})`,
+      );
+    }
+    const slot = this.#arena.take(byteLength, this.#taken);
+    this.#taken.add(slot);
+    return { label, shape, dtype, storage: slot, byteOffset: 0, byteLength };
+  }
+
+  /** Gives activations' memory to later tensors of this program. Views share their base's slot. */
+  release(...tensors: readonly Tensor[]): void {
+    for (const tensor of tensors) {
+      if (!this.#taken.delete(tensor.storage as Slot)) {
+        throw new KernelError(tensor.label, "Released twice, or not an activation of this program");
+      }
+    }
+  }
+
+  dispatch(dispatch: Dispatch): void {
+    const { kernel, label, grid, bindings } = dispatch;
+    const limit = this.gpu.limits.maxComputeWorkgroupsPerDimension;
+    if (grid.some((n) => !Number.isInteger(n) || n < 0 || n > limit)) {
+      throw new KernelError(kernel.name, `${label}: grid [${grid}] is outside 0..${limit}`);
+    }
+    for (const { name, kind } of kernel.bindings) {
+      if (kind !== "uniform" && !bindings[name]) {
+        throw new KernelError(kernel.name, `${label}: nothing is bound to ${name}`);
+      }
+    }
+    if (grid.includes(0)) return;
+    const bytes = packParams(kernel, dispatch.params ?? {});
+    this.#commands.push({
+      ...dispatch,
+      pipeline: this.gpu.pipelines.get(kernel, dispatch.specialise),
+      uniformOffset: this.#place(bytes),
+      uniformSize: bytes.byteLength,
+    });
+  }
+
+  /** Copies one tensor's bytes into another's. */
+  copy(from: Tensor, to: Tensor): void {
+    this.#commands.push({ from, to });
+  }
+
+  /** Ends the recording and waits until every new pipeline is known to be valid. */
+  async finish(): Promise<Program> {
+    await this.gpu.pipelines.settled();
+    return new Program(this.gpu, this.#label, this.#commands, this.#uniformData());
+  }
+
+  #place(bytes: Uint8Array): number {
+    const key = bytes.join();
+    const known = this.#uniformOffsets.get(key);
+    if (known !== undefined) return known;
+    const offset = this.#uniformBytes;
+    const align = this.gpu.limits.minUniformBufferOffsetAlignment;
+    this.#uniformBytes += Math.ceil(bytes.byteLength / align) * align;
+    this.#uniforms.push(bytes);
+    this.#uniformOffsets.set(key, offset);
+    return offset;
+  }
+
+  #uniformData(): Uint8Array<ArrayBuffer> {
+    const data = new Uint8Array(Math.max(16, this.#uniformBytes));
+    const align = this.gpu.limits.minUniformBufferOffsetAlignment;
+    let offset = 0;
+    for (const bytes of this.#uniforms) {
+      data.set(bytes, offset);
+      offset += Math.ceil(bytes.byteLength / align) * align;
+    }
+    return data;
+  }
+}
+
+export class Program {
+  readonly label: string;
+  readonly #gpu: Gpu;
+  readonly #commands: readonly (RecordedDispatch | Copy)[];
+  readonly #uniforms: GPUBuffer;
+  #bindGroups: (GPUBindGroup | undefined)[] = [];
+  #generation = -1;
+
+  constructor(
+    gpu: Gpu,
+    label: string,
+    commands: readonly (RecordedDispatch | Copy)[],
+    uniforms: Uint8Array<ArrayBuffer>,
+  ) {
+    this.label = label;
+    this.#gpu = gpu;
+    this.#commands = commands;
+    this.#uniforms = gpu.createBuffer({
+      label: `${label}/params`,
+      size: uniforms.byteLength,
+      usage: GPUBufferUsage.UNIFORM | GPUBufferUsage.COPY_DST,
+      owner: "arena",
+    });
+    gpu.queue.writeBuffer(this.#uniforms, 0, uniforms);
+  }
+
+  /** The dispatches in order, for profiles and benchmarks. */
+  get dispatches(): readonly Dispatch[] {
+    return this.#commands.filter((c): c is RecordedDispatch => "pipeline" in c);
+  }
+
+  /** Appends the whole program, or the commands [from, to), to `encoder`. */
+  encode(encoder: GPUCommandEncoder, from = 0, to = this.#commands.length): void {
+    if (this.#generation !== this.#gpu.arena.generation) this.#bind();
+    let pass: GPUComputePassEncoder | undefined;
+    for (let i = from; i < to; i++) {
+      const command = this.#commands[i]!;
+      if ("pipeline" in command) {
+        pass ??= encoder.beginComputePass({ label: this.label });
+        pass.setPipeline(command.pipeline.pipeline);
+        pass.setBindGroup(0, this.#bindGroups[i]!);
+        pass.dispatchWorkgroups(...command.grid as [number, number, number]);
+      } else {
+        pass?.end();
+        pass = undefined;
+        copyTensor(encoder, command.from, command.to);
+      }
+    }
+    pass?.end();
+  }
+
+  get length(): number {
+    return this.#commands.length;
+  }
+
+  dispose(): void {
+    this.#gpu.destroyBuffer(this.#uniforms);
+    this.#bindGroups = [];
+  }
+
+  #bind(): void {
+    this.#generation = this.#gpu.arena.generation;
+    this.#bindGroups = this.#commands.map((command) =>
+      "pipeline" in command ? this.#bindGroup(command) : undefined
+    );
+  }
+
+  #bindGroup(dispatch: RecordedDispatch): GPUBindGroup {
+    return this.#gpu.device.createBindGroup({
+      label: dispatch.label,
+      layout: dispatch.pipeline.layout,
+      entries: dispatch.kernel.bindings.map(({ name, index, kind }) => {
+        if (kind === "uniform") {
+          const { uniformOffset: offset, uniformSize: size } = dispatch;
+          return { binding: index, resource: { buffer: this.#uniforms, offset, size } };
+        }
+        const bound = dispatch.bindings[name]!;
+        if (!("storage" in bound)) return { binding: index, resource: bound };
+        const { storage, byteOffset, byteLength } = bound;
+        const size = Math.ceil(byteLength / 4) * 4;
+        return { binding: index, resource: { buffer: storage.buffer, offset: byteOffset, size } };
+      }),
+    });
+  }
+}
+
+/** Appends a copy of `from`'s bytes to `to`; both must have the same length. */
+export function copyTensor(encoder: GPUCommandEncoder, from: Tensor, to: Tensor): void {
+  if (from.byteLength !== to.byteLength) {
+    throw new TypeError(
+      `Cannot copy ${from.label} (${from.byteLength} bytes) to ${to.label} (${to.byteLength} bytes)`,
+    );
+  }
+  encoder.copyBufferToBuffer(
+    from.storage.buffer,
+    from.byteOffset,
+    to.storage.buffer,
+    to.byteOffset,
+    from.byteLength,
+  );
+}
