@@ -1,0 +1,89 @@
+import source from "../../kernels/attention.wgsl" with { type: "text" };
+import { defineKernel } from "../gpu/kernel.ts";
+import type { Recorder } from "../gpu/program.ts";
+import { elements, type Tensor } from "../gpu/tensor.ts";
+import { headForm, headWidths } from "./chunk.ts";
+import type { KernelUse } from "./kernel_use.ts";
+
+const kernel = defineKernel("attention", source);
+const group = 64;
+
+export const attentionUses: KernelUse[] = [{
+  kernel,
+  specialisations: [
+    ...headWidths.map((width) => headForm(width)),
+    { override: { CAUSAL: true } },
+    { override: { HAS_BIAS: true } },
+  ],
+}];
+
+export interface AttentionOptions {
+  /**
+   * One or two [B, S_i, 3*H*D] f32: q | k | v along the last axis, each (H, D). Every query sees the
+   * keys of both, stream 0's first.
+   */
+  readonly streams: readonly Tensor[];
+  readonly heads: number;
+  readonly headDim: number;
+  /** Factor of the scores: 1 / sqrt(D), or 1 for T5. */
+  readonly scale: number;
+  /** Query i sees the keys j <= i; one stream only. */
+  readonly causal?: boolean;
+  /** [H, 2T-1] f32, added to score (i, j) at j - i + T - 1; one stream only. */
+  readonly relativeBias?: Tensor | undefined;
+  readonly label: string;
+}
+
+/** Multi-head attention over one stream, or two joined; one [B, S_i, H*D] for each stream. */
+export function attention(rec: Recorder, options: AttentionOptions): Tensor[] {
+  const { streams, heads, headDim, scale, causal = false, relativeBias, label } = options;
+  check(options);
+  const [batch = 0, tokens0 = 0] = streams[0]!.shape;
+  const tokens1 = streams[1]?.shape[1] ?? 0;
+  const form = headForm(headDim);
+  return streams.map((queries, i) => {
+    const tokens = queries.shape[1]!;
+    const output = rec.alloc([batch, tokens, heads * headDim], `${label}/${i}`);
+    rec.dispatch({
+      label: `attention/${label}`,
+      kernel,
+      specialise: { ...form, override: { CAUSAL: causal, HAS_BIAS: relativeBias !== undefined } },
+      bindings: {
+        queries,
+        keys0: streams[0]!,
+        keys1: streams[1] ?? streams[0]!,
+        relative_bias: relativeBias ?? rec.gpu.absent,
+        output,
+      },
+      params: { heads, query_tokens: tokens, tokens0, tokens1, scale },
+      grid: [Math.ceil(tokens / group), heads, batch],
+    });
+    return output;
+  });
+}
+
+function check({ streams, heads, headDim, causal, relativeBias, label }: AttentionOptions): void {
+  const [first, second] = streams;
+  if (!first || streams.length > 2) {
+    throw new TypeError(`${label}: attention joins ${streams.length} streams: want one or two`);
+  }
+  const width = 3 * heads * headDim;
+  for (const { label: name, shape } of streams) {
+    if (shape.length !== 3 || shape[2] !== width || shape[0] !== first.shape[0]) {
+      throw new TypeError(
+        `${label}: ${name} is [${shape}]: want [${
+          first.shape[0]
+        }, S, ${width}] (3 x ${heads} x ${headDim})`,
+      );
+    }
+  }
+  if (second && (causal || relativeBias)) {
+    throw new TypeError(`${label}: a causal mask or a relative bias is for one stream, not two`);
+  }
+  const distances = 2 * first.shape[1]! - 1;
+  if (relativeBias && elements(relativeBias.shape) !== heads * distances) {
+    throw new TypeError(
+      `${label}: ${relativeBias.label} is [${relativeBias.shape}]: want [${heads}, ${distances}]`,
+    );
+  }
+}
