@@ -1,0 +1,114 @@
+/**
+ * How a declared parameter lies in the checkpoint and in GPU memory. Everything is rows: a source
+ * row of a stored tensor becomes a target row of the GPU tensor, so that any range of rows can be
+ * converted and written on its own.
+ */
+
+/** Values from one row of a matrix to the next: `k` rounded up to a multiple of 8 (16 bytes of f16). */
+export function rowStride(k: number): number {
+  return Math.ceil(k / 8) * 8;
+}
+
+export interface RowLayout {
+  /** Shape of the GPU tensor; the last extent without its rows' padding for a matrix. */
+  readonly shape: readonly number[];
+  /** Shapes that each stored tensor may have; the first is the usual one. */
+  readonly storedShapes: readonly (readonly number[])[];
+  /** Rows of each stored tensor. */
+  readonly rows: number;
+  /** Values in a row as stored, and in GPU memory. */
+  readonly sourceRow: number;
+  readonly targetRow: number;
+  /** Vectors are f32 whatever is stored, and are bound whole. */
+  readonly isVector: boolean;
+  /** Positions of a convolution's kernel, the fastest axis of a source row; 1 for all else. */
+  readonly taps: number;
+}
+
+/** `count` stored tensors [N, K], one below the other. */
+export function matrixLayout(
+  count: number,
+  [n, k]: readonly [number, number],
+  storedShapes: readonly (readonly number[])[] = [],
+): RowLayout {
+  return {
+    shape: [count * n, k],
+    storedShapes: [[n, k], ...storedShapes],
+    rows: n,
+    sourceRow: k,
+    targetRow: rowStride(k),
+    isVector: false,
+    taps: 1,
+  };
+}
+
+/** `count` stored vectors of `length`, one after the other. */
+export function vectorLayout(count: number, length: number): RowLayout {
+  return {
+    shape: [count * length],
+    storedShapes: [[length]],
+    rows: length,
+    sourceRow: 1,
+    targetRow: 1,
+    isVector: true,
+    taps: 1,
+  };
+}
+
+/**
+ * A convolution's [O, I, kh, kw] as [O, kh, kw, I padded to a multiple of 8]: the input channels of
+ * one tap side by side, so that an implicit GEMM reads eight of them at once.
+ */
+export function convLayout([o, i, kh, kw]: readonly [number, number, number, number]): RowLayout {
+  const padded = rowStride(i);
+  return {
+    shape: [o, kh, kw, padded],
+    storedShapes: [[o, i, kh, kw]],
+    rows: o,
+    sourceRow: i * kh * kw,
+    targetRow: kh * kw * padded,
+    isVector: false,
+    taps: kh * kw,
+  };
+}
+
+/** A table of vectors: rows of the last axis, dense (no padding), in the stored shape. */
+export function tableLayout(shape: readonly number[]): RowLayout {
+  const width = shape.at(-1) ?? 1;
+  return {
+    shape,
+    storedShapes: [shape],
+    rows: shape.slice(0, -1).reduce((product, extent) => product * extent, 1),
+    sourceRow: width,
+    targetRow: width,
+    isVector: false,
+    taps: 1,
+  };
+}
+
+/**
+ * Source rows as target rows: padded with zeros, a convolution's taps moved before its channels.
+ * The result's length is even, so that f16 fills whole 4-byte words; it may be `source` itself.
+ */
+export function packRows<T extends Float32Array | Uint16Array>(layout: RowLayout, source: T): T {
+  const { sourceRow, targetRow, taps } = layout;
+  const isDense = sourceRow === targetRow && taps === 1;
+  if (isDense && source.length % 2 === 0) return source;
+  const rows = source.length / sourceRow;
+  const length = Math.ceil(rows * targetRow / 2) * 2;
+  const target = new (source.constructor as { new (length: number): T })(length);
+  if (isDense) {
+    target.set(source);
+    return target;
+  }
+  const width = sourceRow / taps;
+  const stride = targetRow / taps;
+  for (let row = 0; row < rows; row++) {
+    for (let tap = 0; tap < taps; tap++) {
+      const from = row * sourceRow + tap;
+      const to = row * targetRow + tap * stride;
+      for (let i = 0; i < width; i++) target[to + i] = source[from + i * taps]!;
+    }
+  }
+  return target;
+}

@@ -1,0 +1,216 @@
+/**
+ * What a model needs of a checkpoint. The model declares its parameters while it builds its module
+ * tree; the plan then checks all of them at once and streams them to the GPU.
+ */
+import type { Checkpoint } from "./checkpoint.ts";
+import { floatTypes, isFloatType, isNarrow } from "./convert.ts";
+import { ProblemList } from "./errors.ts";
+import { convLayout, matrixLayout, type RowLayout, tableLayout, vectorLayout } from "./layout.ts";
+import { type Parameter, type WeightGpu, WeightParameter } from "./parameter.ts";
+import { type StreamJob, streamWeights } from "./stream.ts";
+
+/**
+ * "auto": as narrow as stored (f16 for F16, BF16 within f16's range, and float8; else f32).
+ * "f32": everything as f32.
+ */
+export type WeightType = "auto" | "f32";
+
+export interface LoadOptions {
+  /** Stops the load and frees what it allocated; it rejects with the signal's reason. */
+  readonly signal?: AbortSignal | undefined;
+  /** Bytes of the checkpoint. */
+  readonly onProgress?: ((bytesDone: number, bytesTotal: number) => void) | undefined;
+  readonly weightType?: WeightType | undefined;
+}
+
+export interface MatrixOptions {
+  /** Other shapes that a stored tensor may have, such as [N, C, 2, 2] of a patch embedding. */
+  readonly storedShapes?: readonly (readonly number[])[];
+}
+
+export class WeightPlan {
+  readonly #parameters: WeightParameter[] = [];
+  readonly #keys = new Set<string>();
+  readonly #ignored: RegExp[] = [];
+  #gpu: WeightGpu | undefined;
+
+  /** @param name of the network, for labels and messages */
+  constructor(readonly name: string) {}
+
+  /**
+   * A matrix [N, K], or several of that shape one below the other as [count * N, K]. In GPU memory
+   * its rows are `rowStride(K)` values apart.
+   */
+  matrix(
+    keys: string | readonly string[],
+    shape: readonly [number, number],
+    options: MatrixOptions = {},
+  ): Parameter {
+    const list = asList(keys);
+    return this.#declare(list, matrixLayout(list.length, shape, options.storedShapes));
+  }
+
+  /** A bias or a norm's weight of `length` values, or several one after the other; always f32. */
+  vector(keys: string | readonly string[], length: number): Parameter {
+    const list = asList(keys);
+    return this.#declare(list, vectorLayout(list.length, length));
+  }
+
+  /** A convolution [O, I, kh, kw]; in GPU memory [O, kh, kw, rowStride(I)]. */
+  conv(key: string, shape: readonly [number, number, number, number]): Parameter {
+    return this.#declare([key], convLayout(shape));
+  }
+
+  /** An embedding or positional table, dense and in the stored order; rows are its last axis. */
+  table(key: string, shape: readonly number[]): Parameter {
+    return this.#declare([key], tableLayout(shape));
+  }
+
+  /** Tensors of matching names may be in the checkpoint and are not needed. */
+  ignore(pattern: RegExp): void {
+    this.#ignored.push(pattern);
+  }
+
+  #declare(keys: readonly string[], layout: RowLayout): Parameter {
+    for (const key of keys) {
+      if (this.#keys.has(key)) throw new Error(`${this.name}: ${key} is declared twice`);
+      this.#keys.add(key);
+    }
+    const parameter = new WeightParameter(this.name, keys, layout);
+    this.#parameters.push(parameter);
+    return parameter;
+  }
+
+  /**
+   * Compares what was declared with what the checkpoint holds, without a device.
+   * @throws {WeightsError} listing everything missing, extra, misshapen or of a wrong type
+   */
+  check(checkpoint: Checkpoint): void {
+    const problems = new ProblemList();
+    for (const { keys, layout } of this.#parameters) {
+      for (const key of keys) {
+        const entry = checkpoint.tensors.get(key);
+        if (!entry) {
+          problems.add("missing", `${key} [${layout.storedShapes[0]}]`);
+          continue;
+        }
+        if (!layout.storedShapes.some((shape) => isSameShape(shape, entry.shape))) {
+          const wanted = layout.storedShapes.map((shape) => `[${shape}]`).join(" or ");
+          problems.add("misshapen", `${key} is [${entry.shape}], expected ${wanted}`);
+        }
+        if (!isFloatType(entry.dtype)) {
+          problems.add("wrongType", `${key} is ${entry.dtype}, expected ${floatTypes.join(", ")}`);
+        }
+      }
+    }
+    for (const [key, { shape }] of checkpoint.tensors) {
+      if (this.#keys.has(key) || this.#ignored.some((pattern) => key.search(pattern) >= 0)) {
+        continue;
+      }
+      problems.add("extra", `${key} [${shape}]`);
+    }
+    problems.throwIfAny(`${this.name} (${checkpoint.name})`);
+  }
+
+  /** Bytes of GPU memory that `load` will take, if every BF16 value fits f16. */
+  gpuBytes(checkpoint: Checkpoint, weightType: WeightType = "auto"): number {
+    this.check(checkpoint);
+    return this.#parameters.reduce(
+      (sum, parameter) => sum + parameter.gpuBytes(chooseType(parameter, checkpoint, weightType)),
+      0,
+    );
+  }
+
+  /**
+   * Checks everything, allocates, and fills the tensors of every declared parameter. On any
+   * failure what was allocated is freed and the plan can be loaded again.
+   * @throws {WeightsError} before anything is allocated
+   * @throws {OutOfDeviceMemoryError}
+   */
+  async load(checkpoint: Checkpoint, gpu: WeightGpu, options: LoadOptions = {}): Promise<void> {
+    const { signal, onProgress, weightType = "auto" } = options;
+    if (this.#gpu) throw new Error(`${this.name} is loaded already`);
+    signal?.throwIfAborted();
+    this.check(checkpoint);
+    const jobs = this.#parameters.map((parameter) => ({
+      parameter,
+      dtype: chooseType(parameter, checkpoint, weightType),
+    }));
+    const total = jobs.reduce((sum, { parameter }) => sum + fileBytes(parameter, checkpoint), 0);
+    let done = 0;
+    this.#gpu = gpu;
+    try {
+      await this.#allocate(jobs, gpu);
+      onProgress?.(0, total);
+      const tooWide = await streamWeights(checkpoint, gpu, jobs, signal, (bytes) => {
+        done += bytes;
+        onProgress?.(done, total);
+      });
+      if (tooWide.size === 0) return;
+      const again = [...tooWide].map((parameter) => ({ parameter, dtype: "f32" as const }));
+      for (const { parameter } of again) parameter.free(gpu);
+      await this.#allocate(again, gpu);
+      await streamWeights(checkpoint, gpu, again, signal);
+    } catch (error) {
+      this.dispose();
+      throw error;
+    }
+  }
+
+  async #allocate(jobs: readonly StreamJob[], gpu: WeightGpu): Promise<void> {
+    const problems = new ProblemList();
+    const sized = jobs.map((job) => {
+      const rows = job.parameter.partRows(job.dtype, gpu.limits);
+      if (rows === undefined) {
+        problems.add(
+          "tooLarge",
+          `${job.parameter.label}: ${job.parameter.gpuBytes(job.dtype)} bytes, the device binds ` +
+            `${gpu.limits.maxStorageBufferBindingSize}`,
+        );
+      }
+      return { ...job, rows: rows ?? 0 };
+    });
+    problems.throwIfAny(this.name);
+    await gpu.scope(`${this.name}/weights`, () => {
+      for (const { parameter, dtype, rows } of sized) parameter.allocate(gpu, dtype, rows);
+    });
+  }
+
+  /** Frees every tensor; using one afterwards throws. */
+  dispose(): void {
+    const gpu = this.#gpu;
+    if (!gpu) return;
+    for (const parameter of this.#parameters) parameter.free(gpu);
+    this.#gpu = undefined;
+  }
+}
+
+function asList(keys: string | readonly string[]): readonly string[] {
+  return typeof keys === "string" ? [keys] : keys;
+}
+
+function isSameShape(a: readonly number[], b: readonly number[]): boolean {
+  return a.length === b.length && a.every((extent, axis) => extent === b[axis]);
+}
+
+function fileBytes(parameter: WeightParameter, checkpoint: Checkpoint): number {
+  return parameter.keys.reduce((sum, key) => {
+    const entry = checkpoint.tensors.get(key)!;
+    return sum + entry.end - entry.start;
+  }, 0);
+}
+
+/** Type of the parameter in GPU memory, for a checkpoint that passed the check. */
+function chooseType(
+  { keys, layout }: WeightParameter,
+  checkpoint: Checkpoint,
+  weightType: WeightType,
+): "f32" | "f16" {
+  if (layout.isVector || weightType === "f32") return "f32";
+  return keys.every((key) => {
+      const { dtype } = checkpoint.tensors.get(key)!;
+      return isFloatType(dtype) && isNarrow(dtype);
+    })
+    ? "f16"
+    : "f32";
+}

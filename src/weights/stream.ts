@@ -1,0 +1,143 @@
+/**
+ * Checkpoint to GPU in the order of the file: pieces of whole rows, read many at a time, converted
+ * and written. Host memory is bounded by the sizes below, whatever the model's size.
+ */
+import { bytesPerElement } from "../gpu/tensor.ts";
+import type { Checkpoint } from "./checkpoint.ts";
+import { type FloatType, toFloat, toHalf } from "./convert.ts";
+import { packRows } from "./layout.ts";
+import type { WeightGpu, WeightParameter } from "./parameter.ts";
+import { storedBytes } from "./safetensors.ts";
+
+const MiB = 2 ** 20;
+
+/** Largest read, and largest piece before and after its conversion (unless one row is larger). */
+const readBytes = 16 * MiB;
+
+/** Neighbours with a gap of at most this are one read: small reads cost more than their bytes. */
+const gapBytes = 64 * 1024;
+
+/**
+ * `writeBuffer` copies into staging memory that lives until a submit is done: about 128 MiB go
+ * between two, and staging plus reads stay under 256 MiB.
+ */
+const submitBytes = 128 * MiB;
+
+export interface StreamJob {
+  readonly parameter: WeightParameter;
+  readonly dtype: "f32" | "f16";
+}
+
+/** A range of rows of one stored tensor. */
+interface Piece extends StreamJob {
+  readonly stored: FloatType;
+  readonly file: string;
+  readonly start: number;
+  readonly end: number;
+  /** First row in the parameter. */
+  readonly row: number;
+  readonly rows: number;
+}
+
+interface Read {
+  readonly file: string;
+  readonly start: number;
+  end: number;
+  readonly pieces: Piece[];
+}
+
+/**
+ * Fills the parameters' tensors, which are allocated.
+ * @returns the parameters whose bfloat16 values f16 cannot hold; their tensors are incomplete
+ */
+export async function streamWeights(
+  checkpoint: Checkpoint,
+  gpu: WeightGpu,
+  jobs: readonly StreamJob[],
+  signal?: AbortSignal,
+  onBytes?: (bytes: number) => void,
+): Promise<ReadonlySet<WeightParameter>> {
+  const tooWide = new Set<WeightParameter>();
+  const reads = groupReads(jobs.flatMap((job) => cutPieces(checkpoint, job)));
+  const start = (read: Read | undefined) => {
+    const bytes = read && checkpoint.readFile(read.file, read.start, read.end);
+    // The next read runs ahead; if this one fails, nobody waits for it.
+    bytes?.catch(() => {});
+    return bytes;
+  };
+  let pending = 0;
+  const submit = async () => {
+    await gpu.scope("weights", () => gpu.queue.submit([]));
+    await gpu.idle();
+    pending = 0;
+  };
+  signal?.throwIfAborted();
+  let ahead = start(reads[0]);
+  for (const [i, read] of reads.entries()) {
+    const bytes = (await ahead)!;
+    signal?.throwIfAborted();
+    ahead = start(reads[i + 1]);
+    for (const piece of read.pieces) {
+      onBytes?.(piece.end - piece.start);
+      if (tooWide.has(piece.parameter)) continue;
+      const stored = bytes.subarray(piece.start - read.start, piece.end - read.start);
+      const values = (piece.dtype === "f16" ? toHalf : toFloat)(piece.stored, stored);
+      if (!values) {
+        tooWide.add(piece.parameter);
+        continue;
+      }
+      const packed = packRows(piece.parameter.layout, values);
+      piece.parameter.write(gpu, piece.row, piece.rows, packed);
+      pending += packed.byteLength;
+      if (pending >= submitBytes) await submit();
+    }
+  }
+  await submit();
+  signal?.throwIfAborted();
+  return tooWide;
+}
+
+function cutPieces(checkpoint: Checkpoint, job: StreamJob): Piece[] {
+  const { keys, layout } = job.parameter;
+  return keys.flatMap((key, index) => {
+    const entry = checkpoint.tensors.get(key)!;
+    const stored = entry.dtype as FloatType;
+    const rowBytes = layout.sourceRow * storedBytes[stored];
+    const largest = Math.max(rowBytes, layout.targetRow * bytesPerElement[job.dtype]);
+    // Even, so that dense f16 rows of odd length begin at a multiple of 4 bytes.
+    const step = Math.max(2, Math.floor(readBytes / largest / 2) * 2);
+    const pieces: Piece[] = [];
+    for (let row = 0; row < layout.rows; row += step) {
+      const rows = Math.min(step, layout.rows - row);
+      const start = entry.start + row * rowBytes;
+      pieces.push({
+        ...job,
+        stored,
+        file: entry.file,
+        start,
+        end: start + rows * rowBytes,
+        row: index * layout.rows + row,
+        rows,
+      });
+    }
+    return pieces;
+  });
+}
+
+function groupReads(pieces: Piece[]): Read[] {
+  pieces.sort((a, b) => a.file === b.file ? a.start - b.start : a.file < b.file ? -1 : 1);
+  const reads: Read[] = [];
+  for (const piece of pieces) {
+    const last = reads.at(-1);
+    if (
+      last?.file === piece.file && piece.start - last.end <= gapBytes &&
+      piece.end - last.start <= readBytes
+    ) {
+      last.pieces.push(piece);
+      last.end = piece.end;
+    } else {
+      reads.push({ file: piece.file, start: piece.start, end: piece.end, pieces: [piece] });
+    }
+  }
+  return reads;
+}
