@@ -4,8 +4,9 @@
  */
 import { create } from "webgpu";
 
-// The object must outlive its adapters: without the reference, requestAdapter hangs or aborts.
-const dawn = create(["backend=null"]);
+// The object must outlive its adapters, or calls hang or abort: an unexported variable that no
+// function uses is collected.
+export const dawn = create(["backend=null"]);
 const adapter = await dawn.requestAdapter();
 if (!adapter) throw new Error("Dawn's null backend gave no adapter");
 const device = await adapter.requestDevice({
