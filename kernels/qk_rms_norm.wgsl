@@ -4,7 +4,7 @@
 // qkv       (B, S, 3*H*D) chunks: q | k | v along the last axis, each (H, D); v is left alone
 // q_weight  (D) f32 as chunks
 // k_weight  (D) f32 as chunks
-// params    rows = B*S*2*H heads to normalise, heads of q a token, columns = the grid's X, D, epsilon
+// params    rows = B*S*2*H heads to normalise, heads = H, grid_x = the grid's X, D, epsilon
 //
 // Specialise: HEAD_CHUNKS = D / 4 with chunk = vec4f; for D not a multiple of 4, chunk = f32,
 //   HEAD_CHUNKS = D and LANE_SUM = 0.25.
@@ -20,7 +20,7 @@ override GROUP: u32 = 64u;
 struct Params {
   rows: u32,
   heads: u32,
-  columns: u32,
+  grid_x: u32,
   head_dim: f32,
   epsilon: f32,
 }
@@ -35,7 +35,7 @@ fn main(
   @builtin(workgroup_id) group: vec3u,
   @builtin(local_invocation_index) lane: u32,
 ) {
-  let row = (group.y * params.columns + group.x) * GROUP + lane;
+  let row = (group.y * params.grid_x + group.x) * GROUP + lane;
   if (row >= params.rows) {
     return;
   }

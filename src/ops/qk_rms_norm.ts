@@ -49,7 +49,7 @@ export function qkRmsNorm(
     kernel,
     specialise: headForm(headDim),
     bindings: { qkv, q_weight: qWeight, k_weight: kWeight },
-    params: { rows, heads, columns: grid[0], head_dim: headDim, epsilon: eps },
+    params: { rows, heads, grid_x: grid[0], head_dim: headDim, epsilon: eps },
     grid,
   });
   return qkv;
