@@ -4,7 +4,7 @@
  * `last_hidden_state` (after the final norm) and `hidden_states.0` (the embeddings) to
  * `hidden_states.N` (the last layer's output, before the final norm) [batch, sequence, hidden].
  */
-import { z } from "zod";
+import type { ClipTextConfig } from "../../models/configs.ts";
 import type { GraphBuilder, Value } from "./graph.ts";
 import {
   attention,
@@ -18,27 +18,10 @@ import {
 } from "./layers.ts";
 import { ExportError } from "./weights.ts";
 
-const size = z.number().int().positive();
-
-/** Fields of a CLIP `config.json` that shape the network. */
-export const clipConfig = z.object({
-  hidden_size: size,
-  intermediate_size: size,
-  num_hidden_layers: size,
-  num_attention_heads: size,
-  max_position_embeddings: size,
-  vocab_size: size,
-  projection_dim: size,
-  hidden_act: z.enum(["quick_gelu", "gelu"]),
-  layer_norm_eps: z.number().positive().default(1e-5),
-  eos_token_id: z.number().int().default(2),
-});
-export type ClipConfig = z.infer<typeof clipConfig>;
-
 /** `eos_token_id` of configs older than the real value: then the highest id marks the end. */
 const LEGACY_EOS = 2;
 
-export function buildClip(g: GraphBuilder, config: ClipConfig): void {
+export function buildClip(g: GraphBuilder, config: ClipTextConfig): void {
   const { hidden_size: channels, max_position_embeddings: positions } = config;
   if (channels % config.num_attention_heads !== 0) {
     throw new ExportError(
@@ -73,7 +56,7 @@ export function buildClip(g: GraphBuilder, config: ClipConfig): void {
   for (const [i, state] of states.entries()) g.output(`hidden_states.${i}`, state, dims);
 }
 
-function embed(g: GraphBuilder, ids: Value, sequence: Value, config: ClipConfig): Value {
+function embed(g: GraphBuilder, ids: Value, sequence: Value, config: ClipTextConfig): Value {
   const { hidden_size: channels, max_position_embeddings: positions, vocab_size: vocab } = config;
   const tokens = g.stored("text_model.embeddings.token_embedding.weight", [vocab, channels]);
   const table = g.stored("text_model.embeddings.position_embedding.weight", [positions, channels]);
@@ -99,7 +82,13 @@ function causalMask(g: GraphBuilder, sequence: Value, positions: number): Value 
   ]);
 }
 
-function layer(g: GraphBuilder, x: Value, mask: Value, path: string, config: ClipConfig): Value {
+function layer(
+  g: GraphBuilder,
+  x: Value,
+  mask: Value,
+  path: string,
+  config: ClipTextConfig,
+): Value {
   const { hidden_size: channels, intermediate_size: inner, num_attention_heads: heads } = config;
   const headDim = channels / heads;
   const epsilon = config.layer_norm_eps;

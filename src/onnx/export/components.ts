@@ -1,10 +1,16 @@
 /** The networks of a Stable Diffusion 3 pipeline that can be exported: one entry each. */
-import { z } from "zod";
-import { buildClip, clipConfig } from "./clip.ts";
+import type { z } from "zod";
+import {
+  clipTextConfig,
+  parseConfig,
+  t5Config,
+  transformerConfig,
+  vaeConfig,
+} from "../../models/configs.ts";
+import { buildClip } from "./clip.ts";
 import { type ComputeType, GraphBuilder } from "./graph.ts";
-import { buildT5, t5Config } from "./t5.ts";
-import { buildTransformer, transformerConfig } from "./transformer.ts";
-import { vaeConfig } from "./vae_blocks.ts";
+import { buildT5 } from "./t5.ts";
+import { buildTransformer } from "./transformer.ts";
 import { buildVaeDecoder } from "./vae_decoder.ts";
 import { buildVaeEncoder } from "./vae_encoder.ts";
 import { ExportError, type TensorReader } from "./weights.ts";
@@ -19,7 +25,8 @@ export interface ExportComponent {
   readonly folder: string;
   /** Tensors of the checkpoint that belong to this network. */
   readonly owns: RegExp;
-  build(g: GraphBuilder, config: unknown): void;
+  /** @param config the text of config.json */
+  build(g: GraphBuilder, config: string): void;
 }
 
 /** Buffers that old files carry and copies of a tied weight. */
@@ -39,42 +46,37 @@ export const EXPORT_COMPONENTS: readonly ExportComponent[] = [
     buildVaeDecoder,
   ),
   component("vae", "vae_encoder", DIFFUSERS, /^(encoder|quant_conv)\./, vaeConfig, buildVaeEncoder),
-  component("text_encoder", "text_encoder", TRANSFORMERS, /./, clipConfig, buildClip),
-  component("text_encoder_2", "text_encoder_2", TRANSFORMERS, /./, clipConfig, buildClip),
+  component("text_encoder", "text_encoder", TRANSFORMERS, /./, clipTextConfig, buildClip),
+  component("text_encoder_2", "text_encoder_2", TRANSFORMERS, /./, clipTextConfig, buildClip),
   component("text_encoder_3", "text_encoder_3", TRANSFORMERS, /./, t5Config, buildT5),
 ];
 
-function component<Config>(
+function component<Schema extends z.ZodType>(
   source: string,
   folder: string,
   stems: readonly string[],
   owns: RegExp,
-  schema: z.ZodType<Config>,
-  build: (g: GraphBuilder, config: Config) => void,
+  schema: Schema,
+  build: (g: GraphBuilder, config: z.infer<Schema>) => void,
 ): ExportComponent {
   return {
     source,
     stems,
     folder,
     owns,
-    build(g, config) {
-      const parsed = schema.safeParse(config);
-      if (!parsed.success) {
-        throw new ExportError(`${source}/config.json:\n${z.prettifyError(parsed.error)}`);
-      }
-      build(g, parsed.data);
-    },
+    build: (g, config) => build(g, parseConfig(schema, config, `${source}/config.json`)),
   };
 }
 
 /**
  * The graph of one network.
- * @param config the parsed config.json
- * @throws {ExportError} where the config is not of this network or the checkpoint does not fit it
+ * @param config the text of config.json
+ * @throws {ConfigError} where the config is not of this network
+ * @throws {ExportError} where the checkpoint does not fit the config
  */
 export function buildComponent(
   component: ExportComponent,
-  config: unknown,
+  config: string,
   reader: TensorReader,
   compute: ComputeType,
 ): GraphBuilder {

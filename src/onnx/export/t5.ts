@@ -4,26 +4,9 @@
  * `last_hidden_state` [batch, sequence, d_model]. There is no attention mask: SD3 attends to the
  * padding.
  */
-import { z } from "zod";
+import type { T5Config } from "../../models/configs.ts";
 import type { GraphBuilder, Value } from "./graph.ts";
 import { attention, extent, geluTanh, linear, mergeHeads, rmsNorm, splitHeads } from "./layers.ts";
-
-const size = z.number().int().positive();
-
-/** Fields of a T5 `config.json` that shape the encoder. */
-export const t5Config = z.object({
-  d_model: size,
-  d_kv: size,
-  d_ff: size,
-  num_heads: size,
-  num_layers: size,
-  vocab_size: size,
-  feed_forward_proj: z.literal("gated-gelu"),
-  layer_norm_epsilon: z.number().positive().default(1e-6),
-  relative_attention_num_buckets: size.default(32),
-  relative_attention_max_distance: size.default(128),
-});
-export type T5Config = z.infer<typeof t5Config>;
 
 export function buildT5(g: GraphBuilder, config: T5Config): void {
   const { d_model: channels, layer_norm_epsilon: epsilon } = config;

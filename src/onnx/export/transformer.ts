@@ -8,7 +8,7 @@
  * [batch, sequence, joint_attention_dim], `pooled_projections` [batch, pooled_projection_dim],
  * `timestep` [batch] -> `out_hidden_states` [batch, out_channels, height, width].
  */
-import { z } from "zod";
+import type { TransformerConfig } from "../../models/configs.ts";
 import type { GraphBuilder, Value } from "./graph.ts";
 import {
   attention,
@@ -22,26 +22,6 @@ import {
   silu,
   splitHeads,
 } from "./layers.ts";
-import { ExportError } from "./weights.ts";
-
-const size = z.number().int().positive();
-
-/** Fields of `transformer/config.json` that shape the network. */
-export const transformerConfig = z.object({
-  in_channels: size,
-  out_channels: size.nullish(),
-  patch_size: size,
-  num_layers: size,
-  attention_head_dim: size,
-  num_attention_heads: size,
-  joint_attention_dim: size,
-  caption_projection_dim: size,
-  pooled_projection_dim: size,
-  pos_embed_max_size: size,
-  qk_norm: z.enum(["rms_norm"]).nullish(),
-  dual_attention_layers: z.array(z.number().int().nonnegative()).nullish(),
-});
-export type TransformerConfig = z.infer<typeof transformerConfig>;
 
 /** Channels of the sinusoidal timestep embedding, fixed in diffusers. */
 const TIMESTEP_CHANNELS = 256;
@@ -49,12 +29,7 @@ const EPSILON = 1e-6;
 
 export function buildTransformer(g: GraphBuilder, config: TransformerConfig): void {
   const channels = config.num_attention_heads * config.attention_head_dim;
-  if (config.caption_projection_dim !== channels) {
-    throw new ExportError(
-      `caption_projection_dim ${config.caption_projection_dim} is not the width ${channels}`,
-    );
-  }
-  const outChannels = config.out_channels ?? config.in_channels;
+  const outChannels = config.out_channels;
   const latents = g.input("hidden_states", "f32", [
     "batch",
     config.in_channels,
@@ -91,7 +66,7 @@ export function buildTransformer(g: GraphBuilder, config: TransformerConfig): vo
         heads: config.num_attention_heads,
         headDim: config.attention_head_dim,
         qkNorm: config.qk_norm === "rms_norm",
-        dual: config.dual_attention_layers?.includes(i) ?? false,
+        dual: config.dual_attention_layers.includes(i),
         last: i === config.num_layers - 1,
       });
     });

@@ -1,31 +1,7 @@
 /** Blocks of `AutoencoderKL`, after diffusers' `models/resnet.py` and `models/autoencoders/vae.py`. */
-import { z } from "zod";
+import type { VaeConfig } from "../../models/configs.ts";
 import type { GraphBuilder, Value } from "./graph.ts";
 import { attention, conv, groupNorm, linear, mergeHeads, silu } from "./layers.ts";
-
-const size = z.number().int().positive();
-
-/** Fields of `vae/config.json` that shape the networks. */
-export const vaeConfig = z.object({
-  in_channels: size,
-  out_channels: size,
-  latent_channels: size,
-  block_out_channels: z.array(size).min(1),
-  down_block_types: z.array(z.literal("DownEncoderBlock2D")),
-  up_block_types: z.array(z.literal("UpDecoderBlock2D")),
-  layers_per_block: size,
-  norm_num_groups: size,
-  act_fn: z.literal("silu"),
-  mid_block_add_attention: z.boolean().default(true),
-  use_quant_conv: z.boolean().default(true),
-  use_post_quant_conv: z.boolean().default(true),
-}).refine(
-  ({ block_out_channels, down_block_types, up_block_types }) =>
-    block_out_channels.length === down_block_types.length &&
-    block_out_channels.length === up_block_types.length,
-  "block_out_channels, down_block_types and up_block_types differ in length",
-);
-export type VaeConfig = z.infer<typeof vaeConfig>;
 
 const EPSILON = 1e-6;
 const SAME: readonly [number, number, number, number] = [1, 1, 1, 1];

@@ -3,9 +3,10 @@
  * latent_channels, height_latent, width_latent] (already divided by the scaling factor and
  * shifted) -> `sample` [batch, out_channels, height, width], about -1..1.
  */
+import type { VaeConfig } from "../../models/configs.ts";
 import type { GraphBuilder, Value } from "./graph.ts";
 import { conv } from "./layers.ts";
-import { conv3, midBlock, normSilu, resnet, type VaeConfig } from "./vae_blocks.ts";
+import { conv3, midBlock, normSilu, resnet } from "./vae_blocks.ts";
 
 export function buildVaeDecoder(g: GraphBuilder, config: VaeConfig): void {
   const channels = config.block_out_channels;

@@ -3,9 +3,10 @@
  * in_channels, height, width] in -1..1 -> `latent_parameters` [batch, 2 * latent_channels,
  * height_latent, width_latent]: means, then log variances as the network gives them (unclamped).
  */
+import type { VaeConfig } from "../../models/configs.ts";
 import type { GraphBuilder, Value } from "./graph.ts";
 import { conv } from "./layers.ts";
-import { conv3, midBlock, normSilu, resnet, type VaeConfig } from "./vae_blocks.ts";
+import { conv3, midBlock, normSilu, resnet } from "./vae_blocks.ts";
 
 export function buildVaeEncoder(g: GraphBuilder, config: VaeConfig): void {
   const channels = config.block_out_channels;

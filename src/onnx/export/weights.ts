@@ -53,7 +53,6 @@ export function inlineInitializer(
     dtype,
     dims,
     byteLength: bytes.byteLength,
-    // deno-lint-ignore require-await
     async *chunks() {
       yield bytes;
     },
