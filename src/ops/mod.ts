@@ -6,6 +6,25 @@ import { attentionUses } from "./attention.ts";
 import { qkRmsNormUses } from "./qk_rms_norm.ts";
 import { softmaxRowsUses } from "./softmax_rows.ts";
 import { transposeUses } from "./transpose.ts";
+import { activationUses } from "./activation.ts";
+import { addUses } from "./add.ts";
+import { croppedPositionsUses } from "./cropped_positions.ts";
+import { embeddingUses } from "./embedding.ts";
+import { fillUses } from "./fill.ts";
+import { gatedGeluUses } from "./gated_gelu.ts";
+import { gatherRowsUses } from "./gather_rows.ts";
+import { groupNormUses } from "./group_norm.ts";
+import { guidedStepUses } from "./guided_step.ts";
+import { layerNormUses } from "./layer_norm.ts";
+import { nchwToNhwcUses } from "./nchw_to_nhwc.ts";
+import { nhwcToNchwUses } from "./nhwc_to_nchw.ts";
+import { patchifyUses } from "./patchify.ts";
+import { placeUses } from "./place.ts";
+import { rmsNormUses } from "./rms_norm.ts";
+import { timestepEmbeddingUses } from "./timestep_embedding.ts";
+import { toRgba8Uses } from "./to_rgba8.ts";
+import { unpatchifyUses } from "./unpatchify.ts";
+import { upsampleNearestUses } from "./upsample_nearest.ts";
 import type { KernelUse } from "./kernel_use.ts";
 import { linearUses } from "./linear.ts";
 import { resizeRowsUses } from "./resize_rows.ts";
@@ -17,4 +36,23 @@ export const kernelUses: readonly KernelUse[] = [
   ...qkRmsNormUses,
   ...softmaxRowsUses,
   ...transposeUses,
+  ...activationUses,
+  ...addUses,
+  ...croppedPositionsUses,
+  ...embeddingUses,
+  ...fillUses,
+  ...gatedGeluUses,
+  ...gatherRowsUses,
+  ...groupNormUses,
+  ...guidedStepUses,
+  ...layerNormUses,
+  ...nchwToNhwcUses,
+  ...nhwcToNchwUses,
+  ...patchifyUses,
+  ...placeUses,
+  ...rmsNormUses,
+  ...timestepEmbeddingUses,
+  ...toRgba8Uses,
+  ...unpatchifyUses,
+  ...upsampleNearestUses,
 ];

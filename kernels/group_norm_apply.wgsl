@@ -1,0 +1,43 @@
+// Third pass of GroupNorm: y = (x - mean) * scale + bias, then silu where SILU.
+//
+// x, y     (samples, pixels, channels) f32, channels last
+// moments  (samples, 2, channels) f32 from group_norm_join.wgsl: mean, scale
+// bias     (channels) f32
+// params   channels4 counts vec4f; an invocation handles strip_pixels pixels
+//
+// Override: SILU.
+// Grid: one invocation for four channels of a strip of pixels, 64 a workgroup, folded into y.
+override SILU = false;
+
+struct Params { count: u32, pixels: u32, channels4: u32, strip_pixels: u32, strip_count: u32 }
+
+@group(0) @binding(0) var<storage, read> x: array<vec4f>;
+@group(0) @binding(1) var<storage, read> moments: array<vec4f>;
+@group(0) @binding(2) var<storage, read> bias: array<vec4f>;
+@group(0) @binding(3) var<storage, read_write> y: array<vec4f>;
+@group(0) @binding(4) var<uniform> params: Params;
+
+@compute @workgroup_size(64)
+fn main(
+  @builtin(workgroup_id) group: vec3u,
+  @builtin(num_workgroups) groups: vec3u,
+  @builtin(local_invocation_index) lane: u32,
+) {
+  let i = (group.y * groups.x + group.x) * 64u + lane;
+  if (i >= params.count) { return; }
+  let channel = i % params.channels4;
+  let strip = i / params.channels4;
+  let sample = strip / params.strip_count;
+  let first = (strip % params.strip_count) * params.strip_pixels;
+  let pixels = min(params.strip_pixels, params.pixels - first);
+  let base = (sample * params.pixels + first) * params.channels4 + channel;
+  let mean = moments[sample * 2u * params.channels4 + channel];
+  let scale = moments[(sample * 2u + 1u) * params.channels4 + channel];
+  let offset = bias[channel];
+  for (var p = 0u; p < pixels; p++) {
+    let at = base + p * params.channels4;
+    var value = (x[at] - mean) * scale + offset;
+    if (SILU) { value = value / (1.0 + exp(min(-value, vec4f(80.0)))); }
+    y[at] = value;
+  }
+}

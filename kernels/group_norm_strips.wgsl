@@ -1,0 +1,42 @@
+// First pass of GroupNorm: mean and sum of centred squares of every channel over a strip of pixels.
+//
+// x        (samples, pixels, channels) f32, channels last
+// strips   (samples, strip_count, 2, channels) f32: means, then sums of squared distances to them
+// params   channels4 counts vec4f; a strip is strip_pixels pixels, the last one perhaps fewer
+//
+// Grid: one invocation for four channels of a strip, 64 a workgroup, folded into y.
+// Numerics: Welford's recurrence, so x is read once and the squares are of centred values. What a
+// strip holds depends on the sample's own size only.
+struct Params { count: u32, pixels: u32, channels4: u32, strip_pixels: u32, strip_count: u32 }
+
+@group(0) @binding(0) var<storage, read> x: array<vec4f>;
+@group(0) @binding(1) var<storage, read_write> strips: array<vec4f>;
+@group(0) @binding(2) var<uniform> params: Params;
+
+@compute @workgroup_size(64)
+fn main(
+  @builtin(workgroup_id) group: vec3u,
+  @builtin(num_workgroups) groups: vec3u,
+  @builtin(local_invocation_index) lane: u32,
+) {
+  let i = (group.y * groups.x + group.x) * 64u + lane;
+  if (i >= params.count) { return; }
+  let channel = i % params.channels4;
+  let strip = i / params.channels4;
+  let sample = strip / params.strip_count;
+  let first = (strip % params.strip_count) * params.strip_pixels;
+  let pixels = min(params.strip_pixels, params.pixels - first);
+  let base = (sample * params.pixels + first) * params.channels4 + channel;
+
+  var mean = vec4f();
+  var squares = vec4f();
+  for (var p = 0u; p < pixels; p++) {
+    let value = x[base + p * params.channels4];
+    let difference = value - mean;
+    mean += difference * (1.0 / f32(p + 1u));
+    squares += difference * (value - mean);
+  }
+  let at = strip * 2u * params.channels4 + channel;
+  strips[at] = mean;
+  strips[at + params.channels4] = squares;
+}
