@@ -1,0 +1,63 @@
+import type {
+  GenerateRequest,
+  ResolvedRequest,
+  Timings,
+  TruncatedPrompt,
+} from "../pipeline/types.ts";
+
+/** What a card hears while its request runs. `previews` are URLs an `<img>` can show. */
+export type RunEvent =
+  | { readonly type: "queued"; readonly position: number }
+  | {
+    readonly type: "progress";
+    readonly step: number;
+    readonly steps: number;
+    readonly previews: readonly string[];
+  };
+
+export interface RunOptions {
+  readonly signal: AbortSignal;
+  readonly onEvent: (event: RunEvent) => void;
+  /** A preview with every k-th step; 0: none. */
+  readonly previewEvery: number;
+}
+
+export interface RunImage {
+  /** The PNG. */
+  readonly blob: Blob;
+  readonly seed: number;
+}
+
+export interface RunResult {
+  readonly images: readonly RunImage[];
+  readonly parameters: ResolvedRequest;
+  readonly timings: Timings;
+  readonly truncated: readonly TruncatedPrompt[];
+  /** Name of the model that drew them. */
+  readonly model: string;
+}
+
+export type Place = "server" | "browser";
+
+/** Whoever answers the form: the server or this browser's own GPU. */
+export interface Runner {
+  readonly place: Place;
+  /** Rejects with `RunError`, or with the signal's reason after an abort. */
+  run(request: GenerateRequest, options: RunOptions): Promise<RunResult>;
+}
+
+/**
+ * Why a run did not end in images, as the page tells it apart:
+ * `rejected` (the request is wrong; `param` names the field in the API's words), `busy` (later),
+ * `unauthorized` (an API key is wanted), `lost` (whoever worked on it is gone), `failed` (the rest).
+ */
+export class RunError extends Error {
+  override readonly name = "RunError";
+  constructor(
+    readonly kind: "rejected" | "busy" | "unauthorized" | "lost" | "failed",
+    message: string,
+    readonly details: { param?: string | undefined; retryAfter?: number | undefined } = {},
+  ) {
+    super(message);
+  }
+}
