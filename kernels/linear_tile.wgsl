@@ -1,0 +1,136 @@
+// y[r, n] = activation(sum_k x[r, k] * w[n, k] + bias[n]), or y += gate * that.
+//
+// x       (rows, k8 * 8)          f32
+// w       (n, k8 * 8)             f16, eight a vec4u, or f32, four a vec4u (WEIGHT_F16)
+// bias    (n) at bias_offset      f32; read where has_bias
+// gate    sample s, column n at gate_offset + s * gate_stride + n; read where has_gate
+// y       (rows, y_stride)        f32; columns y_column .. y_column + n rounded up to 4 are written
+// params  sizes; rows_per_sample says which sample a row belongs to
+//
+// Specialise: THREAD_M x THREAD_N outputs an invocation, WEIGHT_F16; override ACTIVATION
+// (0 none, 1 gelu tanh, 2 gelu, 3 quick gelu, 4 silu).
+// Grid: 16 invocations a workgroup, lanes_n of them over columns and the others over rows;
+// workgroups: y * grid_x + x over tiles of rows, z over tiles of columns.
+// Numerics: f32 throughout; every output is one chain of fma over k in ascending order, whatever
+// the tile and whatever the other rows: that is what batch invariance rests on.
+struct Params {
+  rows: u32, n: u32, k8: u32, y_stride: u32,
+  y_column: u32, rows_per_sample: u32, gate_offset: u32, gate_stride: u32,
+  bias_offset: u32, has_bias: u32, has_gate: u32, accumulate: u32,
+  lanes_n: u32, grid_x: u32,
+}
+@group(0) @binding(0) var<storage, read> x: array<vec4f>;
+@group(0) @binding(1) var<storage, read> w: array<vec4u>;
+@group(0) @binding(2) var<storage, read> bias: array<f32>;
+@group(0) @binding(3) var<storage, read> gate: array<f32>;
+@group(0) @binding(4) var<storage, read_write> y: array<vec4f>;
+@group(0) @binding(5) var<uniform> params: Params;
+
+const THREAD_M = 4u;
+const THREAD_N = 4u;
+const WEIGHT_F16 = true;
+override ACTIVATION = 0u;
+
+@compute @workgroup_size(16)
+fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lane: u32) {
+  let lanes_m = 16u / params.lanes_n;
+  let tile = group.y * params.grid_x + group.x;
+  let row = (tile * lanes_m + lane / params.lanes_n) * THREAD_M;
+  let column = (group.z * params.lanes_n + lane % params.lanes_n) * THREAD_N;
+  let last_row = params.rows - 1u;
+  let last_column = params.n - 1u;
+  var acc: array<array<f32, THREAD_N>, THREAD_M>;
+  for (var k = 0u; k < params.k8; k++) {
+    var a: array<array<f32, 8>, THREAD_M>;
+    for (var i = 0u; i < THREAD_M; i++) { // unroll
+      let at = (min(row + i, last_row) * params.k8 + k) * 2u;
+      let lo = x[at];
+      let hi = x[at + 1u];
+      a[i][0] = lo.x; a[i][1] = lo.y; a[i][2] = lo.z; a[i][3] = lo.w;
+      a[i][4] = hi.x; a[i][5] = hi.y; a[i][6] = hi.z; a[i][7] = hi.w;
+    }
+    for (var j = 0u; j < THREAD_N; j++) { // unroll
+      let at = min(column + j, last_column) * params.k8 + k;
+      var b: array<f32, 8>;
+      if (WEIGHT_F16) {
+        let packed = w[at];
+        for (var p = 0u; p < 4u; p++) { // unroll
+          let pair = unpack2x16float(packed[p]);
+          b[2u * p] = pair.x;
+          b[2u * p + 1u] = pair.y;
+        }
+      } else {
+        let lo = bitcast<vec4f>(w[2u * at]);
+        let hi = bitcast<vec4f>(w[2u * at + 1u]);
+        b[0] = lo.x; b[1] = lo.y; b[2] = lo.z; b[3] = lo.w;
+        b[4] = hi.x; b[5] = hi.y; b[6] = hi.z; b[7] = hi.w;
+      }
+      for (var e = 0u; e < 8u; e++) { // unroll
+        for (var i = 0u; i < THREAD_M; i++) { // unroll
+          acc[i][j] = fma(a[i][e], b[e], acc[i][j]);
+        }
+      }
+    }
+  }
+  for (var j = 0u; j < THREAD_N; j += 4u) { // unroll
+    for (var i = 0u; i < THREAD_M; i++) { // unroll
+      store(row + i, column + j, vec4f(acc[i][j], acc[i][j + 1u], acc[i][j + 2u], acc[i][j + 3u]));
+    }
+  }
+}
+
+fn store(row: u32, column: u32, sum: vec4f) {
+  if (row < params.rows && column < params.n) {
+    var value = sum;
+    if (params.has_bias != 0u) {
+      let at = params.bias_offset + column;
+      value += vec4f(bias[at], bias[at + 1u], bias[at + 2u], bias[at + 3u]);
+    }
+    value = activate(value);
+    if (params.has_gate != 0u) {
+      let at = params.gate_offset + row / params.rows_per_sample * params.gate_stride + column;
+      value *= vec4f(gate[at], gate[at + 1u], gate[at + 2u], gate[at + 3u]);
+    }
+    let at = (row * params.y_stride + params.y_column + column) / 4u;
+    if (params.accumulate != 0u) {
+      value += y[at];
+    }
+    y[at] = value;
+  }
+}
+
+// Arguments of exp and tanh are clamped where the functions have long reached their limits: what
+// they make of infinities is not defined.
+fn activate(v: vec4f) -> vec4f {
+  if (ACTIVATION == 1u) {
+    let t = clamp(0.7978845608 * (v + 0.044715 * v * v * v), vec4f(-12.0), vec4f(12.0));
+    return 0.5 * v * (1.0 + tanh(t));
+  }
+  if (ACTIVATION == 2u) {
+    return 0.5 * v * (1.0 + erf(0.7071067812 * v));
+  }
+  if (ACTIVATION == 3u) {
+    return v / (1.0 + exp(min(-1.702 * v, vec4f(80.0))));
+  }
+  if (ACTIVATION == 4u) {
+    return v / (1.0 + exp(min(-v, vec4f(80.0))));
+  }
+  return v;
+}
+
+// Rational minimax approximation over [-4, 4] (Eigen's generic_fast_erf_float): a few ulp.
+fn erf(v: vec4f) -> vec4f {
+  let t = clamp(v, vec4f(-4.0), vec4f(4.0));
+  let q = t * t;
+  var top = fma(q, vec4f(-2.72614225801306e-10), vec4f(2.77068142495902e-08));
+  top = fma(q, top, vec4f(-2.10102402082508e-06));
+  top = fma(q, top, vec4f(-5.69250639462346e-05));
+  top = fma(q, top, vec4f(-7.34990630326855e-04));
+  top = fma(q, top, vec4f(-2.95459980854025e-03));
+  top = fma(q, top, vec4f(-1.60960333262415e-02));
+  var bottom = fma(q, vec4f(-1.45660718464996e-05), vec4f(-2.13374055278905e-04));
+  bottom = fma(q, bottom, vec4f(-1.68282697438203e-03));
+  bottom = fma(q, bottom, vec4f(-7.37332916720468e-03));
+  bottom = fma(q, bottom, vec4f(-1.42647390514189e-02));
+  return t * top / bottom;
+}

@@ -1,0 +1,35 @@
+import type { Tensor } from "../gpu/tensor.ts";
+
+/** Some consecutive rows of a matrix, in a buffer of their own. */
+export interface MatrixPart {
+  /** "f16" or "f32"; each row padded with zeros to `rowStride` values. */
+  readonly tensor: Tensor;
+  readonly rowStart: number;
+  readonly rows: number;
+}
+
+/**
+ * A matrix [N, K] that is multiplied with: N outputs, K inputs, row-major. It has several parts where
+ * it is larger than what the device binds; all but the last have a multiple of 64 rows.
+ */
+export interface Matrix {
+  readonly shape: readonly number[];
+  readonly parts: readonly MatrixPart[];
+  /** Values from one row to the next; default `rowStride(K)`. */
+  readonly rowStride?: number;
+}
+
+/** Values from one row of a weight to the next: rows begin at 16 bytes, whatever the type. */
+export function rowStride(columns: number): number {
+  return Math.ceil(columns / 8) * 8;
+}
+
+/** An activation [N, K] (or [1, N, K]) in the place of a weight. */
+export function matrixOf(tensor: Tensor): Matrix {
+  const shape = tensor.shape.slice(-2);
+  const [rows, columns] = shape;
+  if (rows === undefined || columns === undefined || tensor.shape.slice(0, -2).some((n) => n > 1)) {
+    throw new TypeError(`Cannot multiply with ${tensor.label} [${tensor.shape}]: not a matrix`);
+  }
+  return { shape, parts: [{ tensor, rowStart: 0, rows }], rowStride: columns };
+}
