@@ -26,10 +26,12 @@ import { toRgba8Uses } from "./to_rgba8.ts";
 import { unpatchifyUses } from "./unpatchify.ts";
 import { upsampleNearestUses } from "./upsample_nearest.ts";
 import type { KernelUse } from "./kernel_use.ts";
+import { conv2dUses } from "./conv2d.ts";
 import { linearUses } from "./linear.ts";
 import { resizeRowsUses } from "./resize_rows.ts";
 
 export const kernelUses: readonly KernelUse[] = [
+  ...conv2dUses,
   ...linearUses,
   ...resizeRowsUses,
   ...attentionUses,

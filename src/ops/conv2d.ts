@@ -1,0 +1,122 @@
+import tileSource from "../../kernels/conv2d_tile.wgsl" with { type: "text" };
+import { defineKernel, type Specialisation } from "../gpu/kernel.ts";
+import type { Recorder } from "../gpu/program.ts";
+import { elements, type Tensor } from "../gpu/tensor.ts";
+import { foldGrid } from "./fold_grid.ts";
+import type { KernelUse } from "./kernel_use.ts";
+import type { MatrixPart } from "./matrix.ts";
+import { resizeRows } from "./resize_rows.ts";
+
+const tile = defineKernel("conv2d_tile", tileSource);
+
+export const conv2dUses: KernelUse[] = [
+  { kernel: tile, specialisations: [form(true), form(false)] },
+];
+
+function form(f16: boolean): Specialisation {
+  return { const: { THREAD_M: 4, THREAD_N: 4, WEIGHT_F16: f16 } };
+}
+
+/** Convolution weights as the loader lays them out. */
+export interface ConvWeight {
+  /** [O, kernel, kernel, I rounded up to a multiple of 8]; what is beyond I is zero. */
+  readonly shape: readonly number[];
+  readonly parts: readonly MatrixPart[];
+}
+
+export interface Conv2dOptions {
+  /** [B, H, W, I] or [B, H, W, I rounded up to a multiple of 8], f32. */
+  readonly x: Tensor;
+  readonly weight: ConvWeight;
+  /** [O] f32. */
+  readonly bias: Tensor;
+  readonly stride?: 1 | 2 | undefined;
+  /**
+   * "same": (kernel - 1) / 2 zeros on every side. "asymmetric": diffusers' Downsample2D, one column
+   * and one row of zeros at the far sides only.
+   */
+  readonly padding?: "same" | "asymmetric" | undefined;
+  /** The input is seen twice as large, nearest neighbour. */
+  readonly upsample?: boolean | undefined;
+  /** [B, H', W', O] f32: the result is added to it, in place. */
+  readonly into?: Tensor | undefined;
+  readonly label: string;
+}
+
+/** Two-dimensional convolution, NHWC. Returns a new [B, H', W', O], or `into`. */
+export function conv2d(rec: Recorder, options: Conv2dOptions): Tensor {
+  const { x, weight, bias, stride = 1, padding = "same", upsample = false, into, label } = options;
+  const [batch, height, width] = x.shape as [number, number, number, number];
+  const [n, kernel, , channels] = weight.shape as [number, number, number, number];
+  const pad = padding === "same" ? (kernel - 1) / 2 : 0;
+  const outExtent = (extent: number) => {
+    const padded = (upsample ? 2 : 1) * extent + (padding === "same" ? 2 * pad : 1);
+    return Math.floor((padded - kernel) / stride) + 1;
+  };
+  const [outHeight, outWidth] = [outExtent(height), outExtent(width)];
+  check(options, [batch, outHeight, outWidth, n]);
+
+  const columns = Math.ceil(n / 4) * 4;
+  const wide = x.shape.at(-1) === channels
+    ? x
+    : resizeRows(rec, { x, columns: channels, label: `${label}/x` });
+  const padded = into && n !== columns
+    ? resizeRows(rec, { x: into, columns, label: `${label}/into` })
+    : undefined;
+  const y = padded ?? into ?? rec.alloc([batch, outHeight, outWidth, columns], label);
+  for (const part of weight.parts) {
+    const lanesN = Math.min(16, 2 ** Math.ceil(Math.log2(Math.ceil(part.rows / 4))));
+    const runs = batch * outHeight * Math.ceil(outWidth / 4);
+    const [gridX, gridY] = foldGrid(Math.ceil(runs / (16 / lanesN)));
+    rec.dispatch({
+      label: `conv2d/${label}`,
+      kernel: tile,
+      specialise: form(part.tensor.dtype === "f16"),
+      bindings: { x: wide, w: part.tensor, bias, y },
+      params: {
+        batch,
+        height,
+        width,
+        c8: channels / 8,
+        out_height: outHeight,
+        out_width: outWidth,
+        n: part.rows,
+        kernel,
+        stride,
+        pad,
+        upsample: Number(upsample),
+        accumulate: Number(into !== undefined),
+        y_stride: columns,
+        y_column: part.rowStart,
+        lanes_n: lanesN,
+        grid_x: gridX,
+      },
+      grid: [gridX, gridY, Math.ceil(part.rows / (4 * lanesN))],
+    });
+  }
+  if (wide !== x) rec.release(wide);
+  if (n === columns) return y;
+  const cut = resizeRows(rec, { x: y, columns: n, to: into, label: `${label}/y` });
+  rec.release(y);
+  return cut;
+}
+
+function check(
+  { x, weight, bias, padding, into, label }: Conv2dOptions,
+  shape: readonly number[],
+): void {
+  const fail = (what: string, actual: readonly number[], wanted: string) => {
+    throw new TypeError(`conv2d/${label}: ${what} is [${actual}], wanted ${wanted}`);
+  };
+  const [n, kernel, across, channels] = weight.shape;
+  if (!channels || channels % 8 || kernel !== across || kernel! % 2 === 0) {
+    fail("weight", weight.shape, "[O, odd, odd, a multiple of 8]");
+  }
+  const given = x.shape.at(-1)!;
+  if (x.dtype !== "f32" || x.shape.length !== 4 || Math.ceil(given / 8) * 8 !== channels) {
+    fail(`x (${x.dtype})`, x.shape, `[B, H, W, up to ${channels}] f32`);
+  }
+  if (elements(bias.shape) !== n) fail("bias", bias.shape, `[${n}]`);
+  if (padding === "asymmetric" && kernel !== 3) fail("weight", weight.shape, "a 3 x 3 kernel");
+  if (into && `${into.shape}` !== `${shape}`) fail("into", into.shape, `[${shape}]`);
+}
