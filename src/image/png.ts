@@ -92,7 +92,10 @@ function chunk(type: string, data: Uint8Array): Uint8Array {
   return bytes;
 }
 
-/** Uncompressed text chunks; pngjs has checked the chunks' lengths and checksums by now. */
+/**
+ * Uncompressed text chunks. pngjs has walked the chunks by now, so their lengths are sound; it
+ * checks the checksums of those alone that it reads itself.
+ */
 function readText(bytes: Uint8Array): PngText {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   const text: Record<string, string> = {};
@@ -100,6 +103,9 @@ function readText(bytes: Uint8Array): PngText {
     const length = view.getUint32(at);
     const type = fromLatin1(bytes.subarray(at + 4, at + 8));
     const data = bytes.subarray(at + 8, at + 8 + length);
+    if (view.getInt32(at + 8 + length) !== crc32.buf(bytes.subarray(at + 4, at + 8 + length))) {
+      throw new Error(`Not a readable PNG: the checksum of its ${type} chunk is wrong`);
+    }
     const end = data.indexOf(0);
     const keyword = fromLatin1(data.subarray(0, Math.max(0, end)));
     if (end > 0 && type === "tEXt") text[keyword] = fromLatin1(data.subarray(end + 1));
