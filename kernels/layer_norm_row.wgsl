@@ -10,8 +10,9 @@
 // Overrides: HAS_WEIGHT, HAS_BIAS, MODULATED.
 // Grid: one invocation a row, 64 a workgroup, folded into y. For adapters whose lanes are cheap and
 // whose barriers are not; layer_norm.wgsl is the one for GPUs.
-// Numerics: Welford's recurrence in four interleaved parts, joined by Chan's formula: the variance
-// is of centred values.
+// Numerics: distances to the row's first value, so that a large common offset costs no precision;
+// over them Welford's recurrence in four interleaved parts, joined by Chan's formula: the variance is
+// of centred values.
 override HAS_WEIGHT = false;
 override HAS_BIAS = false;
 override MODULATED = false;
@@ -41,10 +42,11 @@ fn main(
   let count = params.channels4;
   let base = row * count;
 
+  let origin = x[base].x;
   var mean4 = vec4f();
   var squares4 = vec4f();
   for (var i = 0u; i < count; i++) {
-    let value = x[base + i];
+    let value = x[base + i] - origin;
     let difference = value - mean4;
     mean4 += difference * (1.0 / f32(i + 1u));
     squares4 += difference * (value - mean4);
@@ -59,7 +61,7 @@ fn main(
   let scale_base = params.scale_offset + sample * params.scale_stride;
   let shift_base = params.shift_offset + sample * params.shift_stride;
   for (var i = 0u; i < count; i++) {
-    var value = (x[base + i] - mean) * inverse;
+    var value = (x[base + i] - origin - mean) * inverse;
     if (HAS_WEIGHT) { value *= weight[i]; }
     if (HAS_BIAS) { value += bias[i]; }
     if (MODULATED) { value = value * (1.0 + scale[scale_base + i]) + shift[shift_base + i]; }
