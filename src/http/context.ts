@@ -1,0 +1,46 @@
+/** What every route gets: the services of one running server. */
+
+import type { Env, MiddlewareHandler } from "hono";
+import type { OpenAPIHono } from "@hono/zod-openapi";
+import type { Engine, ModelInfo } from "../pipeline/types.ts";
+import type { ServerConfig } from "./config.ts";
+import type { ImageStore } from "./images.ts";
+import type { Jobs } from "./jobs.ts";
+import type { Logger } from "./log.ts";
+import type { Metrics } from "./metrics.ts";
+import type { EncodePng } from "./png_encoder.ts";
+import type { FieldLimits } from "./schemas.ts";
+
+/** Whether requests would be answered now, and if not, why. */
+export interface Health {
+  readonly ready: boolean;
+  /** "ready", "reopening", "failed", "shutting down" */
+  readonly state: string;
+}
+
+export interface AppContext {
+  readonly config: ServerConfig;
+  readonly engine: Engine;
+  readonly jobs: Jobs;
+  readonly images: ImageStore;
+  readonly metrics: Metrics;
+  readonly log: Logger;
+  readonly encodePng: EncodePng;
+  readonly health: () => Health;
+  /** The model's facts with the name under which it is published. */
+  readonly model: ModelInfo;
+  readonly limits: FieldLimits;
+  /** Middleware of routes that generate: the key, then the body. */
+  readonly guard: { readonly key: MiddlewareHandler; readonly body: MiddlewareHandler };
+  /** Errors that a job's log line has told already. */
+  readonly reported: WeakSet<object>;
+}
+
+/** Values that middleware leaves for each other. */
+export interface AppEnv extends Env {
+  Variables: { job?: string };
+}
+
+export type App = OpenAPIHono<AppEnv>;
+/** One file under `routes/` exports one of these. */
+export type Route = (app: App, context: AppContext) => void;

@@ -1,0 +1,114 @@
+/** From an admitted job to images: what the two generating routes have in common. */
+
+import type { Context } from "hono";
+import type {
+  GeneratedImage,
+  GenerateRequest,
+  GenerateResult,
+  ProgressEvent,
+} from "../pipeline/types.ts";
+import type { AppContext, AppEnv } from "./context.ts";
+import { type ErrorBody, toErrorResponse } from "./errors.ts";
+import type { Job } from "./jobs.ts";
+import { baseUrl } from "./public_url.ts";
+import { toParameters } from "./schemas.ts";
+
+export interface JobOptions {
+  readonly id?: string | undefined;
+  readonly previewEvery?: number | undefined;
+  readonly onEvent?: ((event: ProgressEvent) => void) | undefined;
+}
+
+/** Submits a request that ends with its client, and puts the job's name into the answer. */
+export function submitJob(
+  c: Context<AppEnv>,
+  { jobs, metrics }: AppContext,
+  request: GenerateRequest,
+  options: JobOptions = {},
+): Job {
+  const timeStep = metrics.stepTimer();
+  let job: Job;
+  try {
+    job = jobs.submit(request, {
+      id: options.id,
+      signal: c.req.raw.signal,
+      previewEvery: options.previewEvery,
+      onEvent: (event) => {
+        timeStep(event);
+        options.onEvent?.(event);
+      },
+    });
+  } catch (error) {
+    metrics.refused(toErrorResponse(error).status);
+    throw error;
+  }
+  c.set("job", job.id);
+  c.header("X-Job-Id", job.id);
+  return job;
+}
+
+/** The parts of an answer that do not depend on the route. */
+export function describeResult({ model }: AppContext, job: Job, result: GenerateResult) {
+  return {
+    seeds: result.images.map((image) => image.seed),
+    parameters: toParameters(result.parameters),
+    timings: result.timings,
+    truncated: [...result.truncated],
+    model: model.name,
+    job: job.id,
+  };
+}
+
+/**
+ * An image as a PNG file that says how it was made. The text names this image alone, so that it
+ * is the same file whether it came alone or as one of several.
+ */
+export function toPng(
+  { encodePng, model }: AppContext,
+  result: GenerateResult,
+  image: GeneratedImage,
+): Promise<Uint8Array<ArrayBuffer>> {
+  const parameters = {
+    ...toParameters(result.parameters),
+    seed: image.seed,
+    num_images_per_prompt: 1,
+    model: model.name,
+  };
+  return encodePng(image, { parameters: JSON.stringify(parameters) });
+}
+
+/** Stores every image and returns their URLs, in order. */
+export async function storeImages(
+  c: Context,
+  context: AppContext,
+  result: GenerateResult,
+): Promise<string[]> {
+  const base = baseUrl(c, context.config);
+  return await Promise.all(result.images.map(async (image) => {
+    const name = await context.images.save(await toPng(context, result, image));
+    return `${base}/images/${name}`;
+  }));
+}
+
+/** Base64 of a PNG, as `data:` URLs and OpenAI's `b64_json` want it. */
+export function toBase64(bytes: Uint8Array): string {
+  return bytes.toBase64();
+}
+
+/** The `error` event's data for whatever ended a stream. */
+export function streamError(context: AppContext, error: unknown): ErrorBody & { status: number } {
+  const { status, body, unexpected } = toErrorResponse(error);
+  reportUnexpected(context, error, unexpected);
+  return { ...body, status };
+}
+
+/** Logs what is the server's fault, once. */
+export function reportUnexpected(
+  { log, reported }: AppContext,
+  error: unknown,
+  unexpected: boolean,
+): void {
+  if (!unexpected || (error instanceof Error && reported.has(error))) return;
+  const { message, name, stack } = error instanceof Error ? error : new Error(String(error));
+  log({ level: "error", event: "error", error: message, errorName: name, stack });
+}

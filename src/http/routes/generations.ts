@@ -1,0 +1,177 @@
+/** `POST /v1/images/generations`: OpenAI's shape over the same jobs. */
+
+import { createRoute } from "@hono/zod-openapi";
+import { InvalidRequestError } from "../../pipeline/errors.ts";
+import type { GenerateRequest, ProgressEvent } from "../../pipeline/types.ts";
+import type { Route } from "../context.ts";
+import {
+  describeResult,
+  storeImages,
+  streamError,
+  submitJob,
+  toBase64,
+  toPng,
+} from "../generate.ts";
+import {
+  errorSchema,
+  type FieldLimits,
+  generationsResponseSchema,
+  generationsSchema,
+} from "../schemas.ts";
+import { eventStream } from "../sse.ts";
+import { checkPromptAndModel } from "../validation.ts";
+
+export const generationsRoute: Route = (app, context) => {
+  const { guard, limits, model } = context;
+  const route = createRoute({
+    method: "post",
+    path: "/v1/images/generations",
+    summary: "Generate images (OpenAI's shape)",
+    description: "With `stream: true` the answer is a stream of the events " +
+      "`image_generation.partial_image` and `image_generation.completed`, or `error`.",
+    security: [{}, { key: [] }],
+    middleware: [guard.key, guard.body],
+    request: {
+      body: {
+        required: true,
+        content: { "application/json": { schema: generationsSchema(limits, model) } },
+      },
+    },
+    responses: {
+      200: {
+        description: "The images, or the events",
+        content: {
+          "application/json": { schema: generationsResponseSchema },
+          "text/event-stream": { schema: { type: "string" } },
+        },
+      },
+      default: {
+        description: "400, 401, 404, 408, 413, 415, 429, 499, 500, 503",
+        content: { "application/json": { schema: errorSchema } },
+      },
+    },
+  });
+
+  app.openapi(route, async (c) => {
+    const body = c.req.valid("json");
+    checkPromptAndModel(body, model.name);
+    const request: GenerateRequest = {
+      prompt: body.prompt,
+      negativePrompt: body.negative_prompt ?? undefined,
+      ...parseSize(body.size ?? "auto", limits),
+      numInferenceSteps: body.num_inference_steps ?? undefined,
+      guidanceScale: body.guidance_scale ?? undefined,
+      numImagesPerPrompt: body.n ?? undefined,
+      seed: body.seed ?? undefined,
+    };
+    const now = () => Math.floor(Date.now() / 1000);
+    const look = { background: "opaque", output_format: "png", quality: "auto" } as const;
+
+    if (!body.stream) {
+      const job = submitJob(c, context, request);
+      const result = await job.result;
+      const { seeds, ...rest } = describeResult(context, job, result);
+      const asUrl = (body.response_format ?? "url") === "url";
+      const contents = asUrl
+        ? (await storeImages(c, context, result)).map((url) => ({ url }))
+        : await Promise.all(
+          result.images.map(async (image) => ({
+            b64_json: toBase64(await toPng(context, result, image)),
+          })),
+        );
+      const data = contents.map((content, k) => ({ ...content, seed: result.images[k]!.seed }));
+      const size = sizeText(result.parameters);
+      return c.json({ created: now(), ...look, size, data, seeds, ...rest }, 200);
+    }
+
+    const steps = request.numInferenceSteps ?? model.defaults.numInferenceSteps;
+    const partialImages = body.partial_images ?? 0;
+    const previewEvery = partialImages === 0
+      ? 0
+      : Math.max(1, Math.floor(steps / (partialImages + 1)));
+    const size = sizeText({
+      height: request.height ?? model.defaults.height,
+      width: request.width ?? model.defaults.width,
+    });
+    const partial: ProgressEvent[] = [];
+    let wake = () => {};
+    const job = submitJob(c, context, request, {
+      previewEvery,
+      onEvent: (event) => {
+        // The last step's preview would only announce the image itself.
+        if (event.type !== "progress" || !event.previews || event.step >= event.steps) return;
+        partial.push(event);
+        wake();
+      },
+    });
+    return eventStream(c, () => context.jobs.cancel(job.id), async (sink) => {
+      let index = 0;
+      let tail: Promise<void> = Promise.resolve();
+      const sendPartial = async (event: ProgressEvent) => {
+        const previews = event.type === "progress" ? event.previews ?? [] : [];
+        const partialIndex = index++;
+        if (partialIndex >= partialImages) return;
+        for (const [image, preview] of previews.entries()) {
+          sink.send("image_generation.partial_image", {
+            type: "image_generation.partial_image",
+            b64_json: toBase64(await context.encodePng(preview)),
+            created_at: now(),
+            size,
+            ...look,
+            partial_image_index: partialIndex,
+            image_index: image,
+          });
+        }
+      };
+      wake = () => {
+        tail = tail.then(async () => {
+          for (const event of partial.splice(0)) await sendPartial(event);
+        });
+        tail.catch(() => {});
+      };
+      wake();
+      try {
+        const result = await job.result;
+        await tail;
+        const { seeds: _, ...rest } = describeResult(context, job, result);
+        for (const [index, image] of result.images.entries()) {
+          sink.send("image_generation.completed", {
+            type: "image_generation.completed",
+            b64_json: toBase64(await toPng(context, result, image)),
+            created_at: now(),
+            size,
+            ...look,
+            image_index: index,
+            seed: image.seed,
+            ...rest,
+          });
+        }
+      } catch (error) {
+        sink.send("error", { type: "error", job: job.id, ...streamError(context, error) });
+      }
+    });
+  });
+};
+
+function sizeText({ width, height }: { width: number; height: number }): string {
+  return `${width}x${height}`;
+}
+
+/** @throws {InvalidRequestError} if a side is no multiple of what the model needs, or too large */
+function parseSize(
+  size: string,
+  { sizeMultiple, maxSize }: FieldLimits,
+): { width?: number; height?: number } {
+  if (size === "auto") return {};
+  const [width = 0, height = 0] = size.split("x").map(Number);
+  for (const side of [width, height]) {
+    if (side < sizeMultiple || side > maxSize || side % sizeMultiple !== 0) {
+      throw new InvalidRequestError(
+        "size",
+        `size: both sides must be multiples of ${sizeMultiple} from ${sizeMultiple} to ` +
+          `${maxSize}, not "${size}"`,
+      );
+    }
+  }
+  return { width, height };
+}

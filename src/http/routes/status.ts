@@ -1,0 +1,109 @@
+/** `GET /api/status`: the model, its memory, the requests, the adapter, and what is allowed. */
+
+import { createRoute, z } from "@hono/zod-openapi";
+import type { Route } from "../context.ts";
+
+const statusSchema = z.object({
+  current_model: z.string(),
+  type_models: z.literal("t2im"),
+  pipeline: z.string().openapi({ description: "_class_name of model_index.json" }),
+  state: z.string().openapi({ description: "ready, reopening, failed or shutting down" }),
+  uptime: z.number().openapi({ description: "Seconds" }),
+  memory: z.object({
+    weights: z.number(),
+    arena: z.number(),
+    requests: z.number(),
+    cache: z.number(),
+    budget: z.number(),
+  }).openapi({ description: "Bytes of GPU memory, by owner" }),
+  requests: z.object({ total: z.int(), active: z.int(), waiting: z.int() }),
+  adapter: z.object({
+    vendor: z.string(),
+    architecture: z.string(),
+    description: z.string(),
+    features: z.array(z.string()),
+    vector_bits: z.int().optional(),
+  }),
+  images: z.object({ count: z.int(), bytes: z.int() }),
+  defaults: z.object({
+    height: z.int(),
+    width: z.int(),
+    num_inference_steps: z.int(),
+    guidance_scale: z.number(),
+    max_sequence_length: z.int(),
+  }),
+  limits: z.object({
+    max_height: z.int(),
+    max_width: z.int(),
+    size_multiple: z.int(),
+    max_num_inference_steps: z.int(),
+    max_num_images_per_prompt: z.int(),
+    max_prompt_length: z.int(),
+    max_sequence_length: z.int(),
+    max_guidance_scale: z.number(),
+    max_seed: z.int(),
+    max_body_bytes: z.int(),
+    max_concurrency: z.int(),
+    max_queue: z.int(),
+  }),
+}).openapi("Status");
+
+export const statusRoute: Route = (app, context) => {
+  const { config, engine, guard, health, images, jobs, limits, model } = context;
+  const started = performance.now();
+  const route = createRoute({
+    method: "get",
+    path: "/api/status",
+    summary: "What the server is doing",
+    security: [{}, { key: [] }],
+    middleware: [guard.key],
+    responses: {
+      200: {
+        description: "Now",
+        content: { "application/json": { schema: statusSchema } },
+      },
+    },
+  });
+  app.openapi(route, (c) => {
+    const { memory, adapter } = engine.status();
+    const { weights, arena, requests, cache, budget } = memory;
+    return c.json({
+      current_model: model.name,
+      type_models: "t2im" as const,
+      pipeline: model.type,
+      state: health().state,
+      uptime: (performance.now() - started) / 1000,
+      memory: { weights, arena, requests, cache, budget },
+      requests: { ...jobs.counts() },
+      adapter: {
+        vendor: adapter.vendor,
+        architecture: adapter.architecture,
+        description: adapter.description,
+        features: [...adapter.features],
+        ...(adapter.vectorBits !== undefined && { vector_bits: adapter.vectorBits }),
+      },
+      images: { ...images.usage() },
+      defaults: {
+        height: model.defaults.height,
+        width: model.defaults.width,
+        num_inference_steps: model.defaults.numInferenceSteps,
+        guidance_scale: model.defaults.guidanceScale,
+        max_sequence_length: model.defaults.maxSequenceLength,
+      },
+      limits: {
+        max_height: limits.maxSize,
+        max_width: limits.maxSize,
+        size_multiple: limits.sizeMultiple,
+        max_num_inference_steps: limits.maxSteps,
+        max_num_images_per_prompt: limits.maxImages,
+        max_prompt_length: limits.maxPromptLength,
+        max_sequence_length: limits.maxSequenceLength,
+        max_guidance_scale: limits.maxGuidanceScale,
+        max_seed: limits.maxSeed,
+        max_body_bytes: config.maxBodyBytes,
+        max_concurrency: config.maxConcurrency,
+        max_queue: config.maxQueue,
+      },
+    }, 200);
+  });
+};

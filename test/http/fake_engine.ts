@@ -1,0 +1,195 @@
+/**
+ * An engine without a GPU: images that depend on the request alone, a pace that the test sets,
+ * and every failure that a real one has.
+ */
+
+import { DeviceLostError } from "../../src/gpu/errors.ts";
+import { InvalidRequestError } from "../../src/pipeline/errors.ts";
+import type {
+  Engine,
+  EngineStatus,
+  GeneratedImage,
+  GenerateOptions,
+  GenerateRequest,
+  GenerateResult,
+  ModelInfo,
+  ResolvedRequest,
+  RgbImage,
+} from "../../src/pipeline/types.ts";
+
+export interface FakeEngineOptions {
+  /** Milliseconds; 0 takes a turn of the event loop. */
+  readonly stepMs?: number;
+  readonly model?: Partial<ModelInfo>;
+  /** Thrown by a request with this prompt, after its first step. */
+  readonly failures?: Readonly<Record<string, () => Error>>;
+}
+
+const bytesOfRequest = 1000;
+
+export class FakeEngine implements Engine {
+  readonly closed: Promise<Error | undefined>;
+  /** Steps that ran, of every request. */
+  steps = 0;
+  /** Most requests that ran at once. */
+  mostActive = 0;
+  readonly requests: GenerateRequest[] = [];
+  /** While set, steps wait for it. */
+  gate: Promise<void> | undefined;
+  readonly #options: FakeEngineOptions;
+  readonly #end = Promise.withResolvers<Error | undefined>();
+  readonly #lost = new AbortController();
+  #total = 0;
+  #active = 0;
+
+  constructor(options: FakeEngineOptions = {}) {
+    this.#options = options;
+    this.closed = this.#end.promise;
+  }
+
+  async generate(
+    request: GenerateRequest,
+    { signal, onProgress, previewEvery = 0 }: GenerateOptions = {},
+  ): Promise<GenerateResult> {
+    const started = performance.now();
+    this.#lost.signal.throwIfAborted();
+    signal?.throwIfAborted();
+    if (request.prompt === "the engine refuses this") {
+      throw new InvalidRequestError("prompt", "prompt: the engine refuses this");
+    }
+    this.requests.push(request);
+    const resolved = this.#resolve(request);
+    this.#total++;
+    this.#active++;
+    this.mostActive = Math.max(this.mostActive, this.#active);
+    try {
+      const steps = resolved.numInferenceSteps;
+      for (let step = 1; step <= steps; step++) {
+        await this.#pause();
+        await this.gate;
+        this.#lost.signal.throwIfAborted();
+        signal?.throwIfAborted();
+        this.steps++;
+        const sigma = 1 - step / steps;
+        const wanted = previewEvery > 0 && step % previewEvery === 0;
+        onProgress?.({
+          type: "progress",
+          step,
+          steps,
+          timestep: sigma * 1000,
+          sigma,
+          previews: wanted ? drawAll(resolved, 8) : undefined,
+        });
+        const failure = this.#options.failures?.[request.prompt];
+        if (failure !== undefined) throw failure();
+      }
+      const total = (performance.now() - started) / 1000;
+      return {
+        images: drawAll(resolved, 1),
+        parameters: resolved,
+        timings: { queued: 0, encode: 0, denoise: total, decode: 0, total },
+        truncated: [],
+      };
+    } finally {
+      this.#active--;
+    }
+  }
+
+  status(): EngineStatus {
+    return {
+      model: { ...fakeModel, ...this.#options.model },
+      memory: {
+        weights: 50_000,
+        arena: 10_000,
+        requests: this.#active * bytesOfRequest,
+        cache: 0,
+        budget: 1_000_000,
+      },
+      adapter: { vendor: "fake", architecture: "none", description: "No GPU", features: [] },
+      requests: { total: this.#total, active: this.#active, waiting: 0 },
+    };
+  }
+
+  /** The device goes away: what runs fails, and the engine is over. */
+  lose(error: Error = new DeviceLostError("The device was lost: a test says so")): void {
+    this.#lost.abort(error);
+    this.#end.resolve(error);
+  }
+
+  async close(): Promise<void> {
+    this.#lost.abort(new DOMException("The engine is closed", "AbortError"));
+    this.#end.resolve(undefined);
+    await this.closed;
+  }
+
+  #pause(): Promise<void> {
+    return new Promise((resolve) => setTimeout(resolve, this.#options.stepMs ?? 0));
+  }
+
+  #resolve(request: GenerateRequest): ResolvedRequest {
+    const { defaults } = this.status().model;
+    const skip = request.skipLayerGuidance;
+    return {
+      prompt: request.prompt,
+      prompt2: request.prompt2 ?? request.prompt,
+      prompt3: request.prompt3 ?? request.prompt,
+      negativePrompt: request.negativePrompt ?? "",
+      negativePrompt2: request.negativePrompt2 ?? request.negativePrompt ?? "",
+      negativePrompt3: request.negativePrompt3 ?? request.negativePrompt ?? "",
+      height: request.height ?? defaults.height,
+      width: request.width ?? defaults.width,
+      numInferenceSteps: request.sigmas?.length ?? request.numInferenceSteps ??
+        defaults.numInferenceSteps,
+      guidanceScale: request.guidanceScale ?? defaults.guidanceScale,
+      sigmas: request.sigmas,
+      numImagesPerPrompt: request.numImagesPerPrompt ?? 1,
+      maxSequenceLength: request.maxSequenceLength ?? defaults.maxSequenceLength,
+      seed: request.seed ?? Math.floor(Math.random() * 10_000_000),
+      skipLayerGuidance: skip && { layers: [], scale: 2.8, start: 0.01, stop: 0.2, ...skip },
+    };
+  }
+}
+
+export const fakeModel: ModelInfo = {
+  name: "fake-sd3",
+  type: "StableDiffusion3Pipeline",
+  defaults: {
+    height: 32,
+    width: 32,
+    numInferenceSteps: 4,
+    guidanceScale: 7,
+    maxSequenceLength: 256,
+  },
+  sizeMultiple: 16,
+  maxSize: 1024,
+  numLayers: 6,
+  maxSequenceLength: 512,
+};
+
+function drawAll(request: ResolvedRequest, shrink: number): GeneratedImage[] {
+  return Array.from({ length: request.numImagesPerPrompt }, (_, index) => {
+    const seed = request.seed + index;
+    return { ...draw(request, seed, shrink), seed };
+  });
+}
+
+/** Every field that must reach the core changes the pixels. */
+function draw(request: ResolvedRequest, seed: number, shrink: number): RgbImage {
+  const [width, height] = [request.width / shrink, request.height / shrink];
+  const { prompt, negativePrompt, numInferenceSteps, guidanceScale } = request;
+  let state = hash(
+    JSON.stringify([prompt, negativePrompt, numInferenceSteps, guidanceScale, seed]),
+  );
+  const data = new Uint8Array(width * height * 3);
+  for (let k = 0; k < data.length; k++) {
+    state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
+    data[k] = state >>> 24;
+  }
+  return { width, height, data };
+}
+
+function hash(text: string): number {
+  let value = 2166136261;
+  for (const unit of text) value = Math.imul(value ^ unit.codePointAt(0)!, 16777619);
+  return value >>> 0;
+}
