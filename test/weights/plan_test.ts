@@ -1,0 +1,366 @@
+import assert from "node:assert/strict";
+import type { Tensor } from "../../src/gpu/tensor.ts";
+import type { Checkpoint } from "../../src/weights/checkpoint.ts";
+import { openCheckpoint } from "../../src/weights/checkpoint.ts";
+import { directorySource } from "../../src/weights/deno_source.ts";
+import { WeightsError } from "../../src/weights/errors.ts";
+import { rowStride } from "../../src/weights/layout.ts";
+import type { WeightGpu } from "../../src/weights/parameter.ts";
+import { WeightPlan } from "../../src/weights/plan.ts";
+import type { StoredType } from "../../src/weights/safetensors.ts";
+import { gpu } from "../gpu.ts";
+import { bytesOf, checkpointOf, type MadeTensor } from "./make.ts";
+
+/** Values that every type here holds exactly: eighths from -8 to 8. */
+const value = (i: number) => ((i * 37) % 129 - 64) / 8;
+
+function stored(name: string, dtype: StoredType, shape: number[], first = 0): MadeTensor {
+  const count = shape.reduce((product, extent) => product * extent, 1);
+  const values = Float64Array.from({ length: count }, (_, i) => value(first + i));
+  const bytes = dtype === "F64"
+    ? bytesOf(values)
+    : dtype === "F32"
+    ? bytesOf(Float32Array.from(values))
+    : dtype === "F16"
+    ? bytesOf(Float16Array.from(values))
+    : bytesOf(
+      Uint16Array.from(
+        new Uint32Array(Float32Array.from(values).buffer),
+        (bits) => bits >>> 16,
+      ),
+    );
+  return { name, dtype, shape, bytes };
+}
+
+async function values(tensor: Tensor): Promise<number[]> {
+  const bytes = await gpu.readBytes(tensor);
+  return [...(tensor.dtype === "f16" ? new Float16Array(bytes) : new Float32Array(bytes))];
+}
+
+/** The device under smaller limits, with a count of what is created. */
+function limited(maxStorageBufferBindingSize: number): WeightGpu & { created: number } {
+  return {
+    created: 0,
+    limits: { ...{ maxBufferSize: 2 ** 30 }, maxStorageBufferBindingSize } as GPUSupportedLimits,
+    queue: gpu.queue,
+    createBuffer(request) {
+      this.created++;
+      return gpu.createBuffer(request);
+    },
+    destroyBuffer: (buffer) => gpu.destroyBuffer(buffer),
+    scope: (label, work) => gpu.scope(label, work),
+    idle: () => gpu.idle(),
+  };
+}
+
+for (
+  const [dtype, weightType, expected] of [
+    ["F16", "auto", "f16"],
+    ["BF16", "auto", "f16"],
+    ["F32", "auto", "f32"],
+    ["F64", "auto", "f32"],
+    ["F16", "f32", "f32"],
+    ["BF16", "f32", "f32"],
+  ] as const
+) {
+  Deno.test(`${dtype} loads as ${expected} (${weightType}): concat, padding, conv, table`, async () => {
+    const checkpoint = await checkpointOf([
+      stored("q", dtype, [3, 10], 0),
+      stored("bias", dtype, [5], 7),
+      stored("k", dtype, [3, 10], 30),
+      stored("conv", dtype, [2, 3, 2, 2], 9),
+      stored("table", dtype, [1, 3, 5], 3),
+      stored("bias2", dtype, [5], 12),
+      { name: "x.position_ids", dtype: "I64", shape: [4] },
+    ]);
+    const plan = new WeightPlan("net");
+    const matrix = plan.matrix(["q", "k"], [3, 10]);
+    const bias = plan.vector(["bias", "bias2"], 5);
+    const conv = plan.conv("conv", [2, 3, 2, 2]);
+    const table = plan.table("table", [1, 3, 5]);
+    plan.ignore(/position_ids$/);
+    assert.throws(() => matrix.tensor, /net\/q\+k is not loaded/);
+    const before = gpu.ledger.bytes("weights");
+    await plan.load(checkpoint, gpu, { weightType });
+
+    assert.deepEqual(matrix.tensor.shape, [6, 10]);
+    assert.equal(matrix.tensor.dtype, expected);
+    assert.equal(rowStride(10), 16);
+    const rows = await values(matrix.tensor);
+    assert.deepEqual(
+      rows,
+      Array.from({ length: 6 * 16 }, (_, i) => i % 16 < 10 ? value((i >> 4) * 10 + i % 16) : 0),
+    );
+
+    assert.equal(bias.tensor.dtype, "f32");
+    assert.deepEqual(bias.tensor.shape, [10]);
+    assert.deepEqual(await values(bias.tensor), Array.from({ length: 10 }, (_, i) => value(7 + i)));
+
+    assert.deepEqual(conv.tensor.shape, [2, 2, 2, 8]);
+    const taps = await values(conv.tensor);
+    for (let o = 0; o < 2; o++) {
+      for (let tap = 0; tap < 4; tap++) {
+        for (let i = 0; i < 8; i++) {
+          const want = i < 3 ? value(9 + (o * 3 + i) * 4 + tap) : 0;
+          assert.equal(taps[(o * 4 + tap) * 8 + i], want, `${o} ${tap} ${i}`);
+        }
+      }
+    }
+
+    assert.deepEqual(table.tensor.shape, [1, 3, 5]);
+    assert.equal(table.tensor.dtype, expected);
+    assert.deepEqual(
+      (await values(table.tensor)).slice(0, 15),
+      Array.from({ length: 15 }, (_, i) => value(3 + i)),
+    );
+
+    plan.dispose();
+    assert.equal(gpu.ledger.bytes("weights"), before);
+    assert.throws(() => matrix.tensor, /not loaded/);
+  });
+}
+
+Deno.test("float8 loads as f16", async () => {
+  const bytes = Uint8Array.of(0x38, 0xb8, 0x7e, 0x01);
+  const checkpoint = await checkpointOf([{ name: "w", dtype: "F8_E4M3", shape: [2, 2], bytes }]);
+  const plan = new WeightPlan("net");
+  const w = plan.matrix("w", [2, 2]);
+  await plan.load(checkpoint, gpu);
+  assert.equal(w.tensor.dtype, "f16");
+  const read = await values(w.tensor);
+  assert.deepEqual([...read.slice(0, 2), ...read.slice(8, 10)], [1, -1, 448, 2 ** -9]);
+  plan.dispose();
+});
+
+Deno.test("a bfloat16 matrix out of f16's range becomes f32, its neighbour stays f16", async () => {
+  const wide = stored("wide", "BF16", [2, 8], 0);
+  // 2^100.
+  wide.bytes!.set([0x80, 0x71], 6);
+  const checkpoint = await checkpointOf([
+    stored("near", "BF16", [2, 8], 5),
+    wide,
+    stored("other", "BF16", [2, 8], 16),
+  ]);
+  const plan = new WeightPlan("net");
+  const wideMatrix = plan.matrix(["wide", "other"], [2, 8]);
+  const nearMatrix = plan.matrix("near", [2, 8]);
+  const progress: number[] = [];
+  await plan.load(checkpoint, gpu, { onProgress: (done, total) => progress.push(done / total) });
+  assert.deepEqual([wideMatrix.tensor.dtype, nearMatrix.tensor.dtype], ["f32", "f16"]);
+  const expected = Array.from({ length: 32 }, (_, i) => i === 3 ? 2 ** 100 : value(i));
+  assert.deepEqual(await values(wideMatrix.tensor), expected);
+  assert.deepEqual(
+    await values(nearMatrix.tensor),
+    Array.from({ length: 16 }, (_, i) => value(5 + i)),
+  );
+  assert.equal(progress[0], 0);
+  assert.equal(progress.at(-1), 1);
+  assert.deepEqual(progress, progress.toSorted((a, b) => a - b));
+  plan.dispose();
+});
+
+Deno.test("a matrix over the binding limit is split at multiples of 64 rows", async () => {
+  // 100 rows each of 16 x 2 bytes; 5000 bytes hold 156 rows, so parts of 128.
+  const checkpoint = await checkpointOf([
+    stored("a", "F16", [100, 10], 0),
+    stored("b", "F16", [100, 10], 1000),
+    stored("small", "F16", [2, 8], 5),
+    stored("table", "F16", [1, 200, 13], 11),
+  ]);
+  const plan = new WeightPlan("net");
+  const big = plan.matrix(["a", "b"], [100, 10]);
+  const small = plan.matrix("small", [2, 8]);
+  const table = plan.table("table", [1, 200, 13]);
+  await plan.load(checkpoint, limited(5000));
+  assert.deepEqual(big.shape, [200, 10]);
+  assert.deepEqual(big.parts.map(({ rowStart, rows }) => [rowStart, rows]), [[0, 128], [128, 72]]);
+  assert.throws(() => big.tensor, /split into 2 parts/);
+  assert.equal(small.parts.length, 1);
+  for (const { tensor, rowStart, rows } of big.parts) {
+    assert.deepEqual(tensor.shape, [rows, 10]);
+    assert.ok(tensor.byteLength <= 5000);
+    assert.deepEqual(
+      await values(tensor),
+      Array.from(
+        { length: rows * 16 },
+        (_, i) => i % 16 < 10 ? value((rowStart + (i >> 4)) * 10 + i % 16) : 0,
+      ),
+    );
+  }
+  assert.deepEqual(table.parts.map(({ rowStart, rows }) => [rowStart, rows]), [[0, 128 + 64], [
+    192,
+    8,
+  ]]);
+  for (const { tensor, rowStart, rows } of table.parts) {
+    assert.deepEqual(
+      (await values(tensor)).slice(0, rows * 13),
+      Array.from({ length: rows * 13 }, (_, i) => value(11 + rowStart * 13 + i)),
+    );
+  }
+  plan.dispose();
+});
+
+Deno.test("what cannot be split under the limit is named before anything is allocated", async () => {
+  const checkpoint = await checkpointOf([
+    stored("wide", "F16", [65, 64], 0),
+    stored("bias", "F16", [3000], 0),
+  ]);
+  const plan = new WeightPlan("net");
+  plan.matrix("wide", [65, 64]);
+  plan.vector("bias", 3000);
+  const small = limited(4096);
+  await assert.rejects(plan.load(checkpoint, small), (error) => {
+    assert.ok(error instanceof WeightsError);
+    assert.equal(error.problems.tooLarge?.length, 2);
+    return true;
+  });
+  assert.equal(small.created, 0);
+});
+
+Deno.test("everything that does not fit the plan is in one error, before anything is allocated", async () => {
+  const checkpoint = await checkpointOf([
+    stored("a", "F16", [2, 3]),
+    { name: "b", dtype: "I32", shape: [4] },
+    stored("c.extra", "F16", [1]),
+    stored("c.ignored", "F16", [1]),
+    stored("patch", "F16", [2, 3, 2, 2]),
+  ]);
+  const plan = new WeightPlan("net");
+  plan.matrix("a", [3, 2]);
+  plan.vector(["b", "gone"], 4);
+  plan.matrix("patch", [2, 12], { storedShapes: [[2, 3, 2, 2]] });
+  plan.ignore(/ignored$/g);
+  const device = limited(2 ** 20);
+  await assert.rejects(plan.load(checkpoint, device), (error) => {
+    assert.ok(error instanceof WeightsError);
+    assert.deepEqual(error.problems, {
+      misshapen: ["a is [2,3], expected [3,2]"],
+      wrongType: ["b is I32, expected F64, F32, F16, BF16, F8_E4M3, F8_E5M2"],
+      missing: ["gone [4]"],
+      extra: ["c.extra [1]"],
+    });
+    return true;
+  });
+  assert.equal(device.created, 0);
+  assert.throws(() => plan.vector("a", 3), /declared twice/);
+});
+
+/** A checkpoint of any size made of zeros that watches what is held of it. */
+function endless(name: string, shape: number[]) {
+  const size = shape.reduce((product, extent) => product * extent, 2);
+  const seen = { largest: 0, total: 0, reads: 0 };
+  const read = (start: number, end: number) => {
+    seen.largest = Math.max(seen.largest, end - start);
+    seen.total += end - start;
+    seen.reads++;
+    return Promise.resolve(new Uint8Array(end - start));
+  };
+  const checkpoint: Checkpoint = {
+    name: "endless",
+    tensors: new Map([[name, { file: "f", dtype: "F16", shape, start: 0, end: size }]]),
+    files: ["f"],
+    read: (_, start = 0, end = size) => read(start, end),
+    readFile: (_, start, end) => read(start, end),
+  };
+  return { checkpoint, size, seen };
+}
+
+Deno.test("host memory: reads of 16 MiB, at most 128 MiB and a piece written between two waits", async () => {
+  const { checkpoint, size, seen } = endless("w", [100_000, 2048]);
+  const plan = new WeightPlan("net");
+  plan.matrix("w", [100_000, 2048]);
+  let pending = 0;
+  let mostPending = 0;
+  let written = 0;
+  // Nothing is allocated or written for real: the bytes are only counted.
+  const fake: WeightGpu = {
+    ...limited(2 ** 30),
+    createBuffer: () => ({}) as GPUBuffer,
+    destroyBuffer: () => {},
+    queue: {
+      writeBuffer(_buffer: unknown, _offset: number, data: ArrayBufferView) {
+        pending += data.byteLength;
+        written += data.byteLength;
+        mostPending = Math.max(mostPending, pending);
+      },
+      submit: () => {},
+    } as unknown as GPUQueue,
+    idle: () => {
+      pending = 0;
+      return Promise.resolve();
+    },
+  };
+  await plan.load(checkpoint, fake);
+  const MiB = 2 ** 20;
+  assert.deepEqual([seen.total, written, pending], [size, size, 0]);
+  assert.ok(seen.largest <= 16 * MiB, `${seen.largest}`);
+  assert.ok(mostPending < 144 * MiB, `${mostPending}`);
+});
+
+Deno.test("neighbouring small tensors are read together", async () => {
+  const { checkpoint, seen } = endless("t0", [1000]);
+  const tensors = new Map(
+    Array.from({ length: 100 }, (_, i) => [
+      `t${i}`,
+      { file: "f", dtype: "F16", shape: [1000], start: i * 2000, end: i * 2000 + 2000 } as const,
+    ]),
+  );
+  const plan = new WeightPlan("net");
+  for (const key of tensors.keys()) plan.vector(key, 1000);
+  await plan.load({ ...checkpoint, tensors }, gpu);
+  assert.deepEqual([seen.reads, seen.total], [1, 200_000]);
+  plan.dispose();
+});
+
+Deno.test("an abort or a failing read midway frees everything, and the plan loads again", async () => {
+  const { checkpoint } = endless("w", [20_000, 2048]);
+  const plan = new WeightPlan("net");
+  plan.matrix("w", [20_000, 2048]);
+  const before = gpu.ledger.bytes("weights");
+  const controller = new AbortController();
+  await assert.rejects(
+    plan.load(checkpoint, gpu, {
+      signal: controller.signal,
+      onProgress: (done) => done > 0 && controller.abort(new Error("enough")),
+    }),
+    /enough/,
+  );
+  assert.equal(gpu.ledger.bytes("weights"), before);
+  await assert.rejects(plan.load(checkpoint, gpu, { signal: controller.signal }), /enough/);
+  let reads = 0;
+  const failing: Checkpoint = {
+    ...checkpoint,
+    readFile: (file, start, end) =>
+      ++reads > 2
+        ? Promise.reject(new Error("the disk is gone"))
+        : checkpoint.readFile(file, start, end),
+  };
+  await assert.rejects(plan.load(failing, gpu), /the disk is gone/);
+  assert.equal(gpu.ledger.bytes("weights"), before);
+  await plan.load(checkpoint, gpu);
+  assert.equal(gpu.ledger.bytes("weights") - before, 20_000 * 2048 * 2);
+  assert.equal(plan.gpuBytes(checkpoint), 20_000 * 2048 * 2);
+  await assert.rejects(plan.load(checkpoint, gpu), /loaded already/);
+  plan.dispose();
+});
+
+Deno.test("the fixture's text encoder loads and its numbers are those of the file", async () => {
+  const files = directorySource(new URL("../../fixtures/sd35-tiny", import.meta.url).pathname);
+  const checkpoint = await openCheckpoint(files, "text_encoder_3");
+  const plan = new WeightPlan("t5");
+  const attention = "encoder.block.0.layer.0.SelfAttention";
+  const keys = ["q", "k", "v"].map((name) => `${attention}.${name}.weight`);
+  const qkv = plan.matrix(keys, [384, 384]);
+  const bias = plan.table(`${attention}.relative_attention_bias.weight`, [32, 6]);
+  plan.ignore(/./);
+  await plan.load(checkpoint, gpu);
+  const rows = await values(qkv.tensor);
+  for (const [i, key] of keys.entries()) {
+    const bytes = await checkpoint.read(checkpoint.tensors.get(key)!);
+    const size = 384 * 384;
+    assert.deepEqual(rows.slice(i * size, (i + 1) * size), [...new Float16Array(bytes.buffer)]);
+  }
+  assert.deepEqual(bias.tensor.shape, [32, 6]);
+  plan.dispose();
+  files.close();
+});
