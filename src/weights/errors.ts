@@ -26,13 +26,7 @@ const headings: Record<keyof WeightsProblems, string> = {
 
 const kinds = Object.keys(headings) as (keyof WeightsProblems)[];
 
-/** Lines shown of each list in the message; the lists themselves are complete. */
-const linesShown = 12;
-
-/**
- * A checkpoint that cannot be used. `problems` lists all that was found; the message shows the
- * first lines of each list with its count.
- */
+/** A checkpoint that cannot be used. `problems` and the message list all that was found. */
 export class WeightsError extends Error {
   override readonly name = "WeightsError";
   constructor(readonly subject: string, readonly problems: WeightsProblems) {
@@ -44,12 +38,7 @@ function describe(subject: string, problems: WeightsProblems): string {
   const sections = kinds.flatMap((kind) => {
     const lines = problems[kind] ?? [];
     if (lines.length === 0) return [];
-    const rest = lines.length - linesShown;
-    return [
-      `  ${headings[kind]} (${lines.length}):`,
-      ...lines.slice(0, linesShown).map((line) => `    ${line}`),
-      ...(rest > 0 ? [`    ... and ${rest} more`] : []),
-    ];
+    return [`  ${headings[kind]} (${lines.length}):`, ...lines.map((line) => `    ${line}`)];
   });
   return [`The weights of ${subject} cannot be used:`, ...sections].join("\n");
 }

@@ -12,10 +12,10 @@ export function rowStride(k: number): number {
 export interface RowLayout {
   /** Shape of the GPU tensor; the last extent without its rows' padding for a matrix. */
   readonly shape: readonly number[];
-  /** Shapes that each stored tensor may have; the first is the usual one. */
-  readonly storedShapes: readonly (readonly number[])[];
+  /** For each stored tensor the shapes it may have; the first is the usual one. */
+  readonly storedShapes: readonly (readonly (readonly number[])[])[];
   /** Rows of each stored tensor. */
-  readonly rows: number;
+  readonly rows: readonly number[];
   /** Values in a row as stored, and in GPU memory. */
   readonly sourceRow: number;
   readonly targetRow: number;
@@ -25,16 +25,16 @@ export interface RowLayout {
   readonly taps: number;
 }
 
-/** `count` stored tensors [N, K], one below the other. */
+/** Stored tensors [rows[i], K], one below the other. */
 export function matrixLayout(
-  count: number,
-  [n, k]: readonly [number, number],
-  storedShapes: readonly (readonly number[])[] = [],
+  rows: readonly number[],
+  k: number,
+  otherShapes: readonly (readonly number[])[] = [],
 ): RowLayout {
   return {
-    shape: [count * n, k],
-    storedShapes: [[n, k], ...storedShapes],
-    rows: n,
+    shape: [sum(rows), k],
+    storedShapes: rows.map((n) => [[n, k], ...otherShapes]),
+    rows,
     sourceRow: k,
     targetRow: rowStride(k),
     isVector: false,
@@ -42,12 +42,12 @@ export function matrixLayout(
   };
 }
 
-/** `count` stored vectors of `length`, one after the other. */
-export function vectorLayout(count: number, length: number): RowLayout {
+/** Stored vectors of these lengths, one after the other. */
+export function vectorLayout(lengths: readonly number[]): RowLayout {
   return {
-    shape: [count * length],
-    storedShapes: [[length]],
-    rows: length,
+    shape: [sum(lengths)],
+    storedShapes: lengths.map((length) => [[length]]),
+    rows: lengths,
     sourceRow: 1,
     targetRow: 1,
     isVector: true,
@@ -63,8 +63,8 @@ export function convLayout([o, i, kh, kw]: readonly [number, number, number, num
   const padded = rowStride(i);
   return {
     shape: [o, kh, kw, padded],
-    storedShapes: [[o, i, kh, kw]],
-    rows: o,
+    storedShapes: [[[o, i, kh, kw]]],
+    rows: [o],
     sourceRow: i * kh * kw,
     targetRow: kh * kw * padded,
     isVector: false,
@@ -77,8 +77,8 @@ export function tableLayout(shape: readonly number[]): RowLayout {
   const width = shape.at(-1) ?? 1;
   return {
     shape,
-    storedShapes: [shape],
-    rows: shape.slice(0, -1).reduce((product, extent) => product * extent, 1),
+    storedShapes: [[shape]],
+    rows: [shape.slice(0, -1).reduce((product, extent) => product * extent, 1)],
     sourceRow: width,
     targetRow: width,
     isVector: false,
@@ -111,4 +111,8 @@ export function packRows<T extends Float32Array | Uint16Array>(layout: RowLayout
     }
   }
   return target;
+}
+
+function sum(values: readonly number[]): number {
+  return values.reduce((total, value) => total + value, 0);
 }

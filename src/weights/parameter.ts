@@ -63,7 +63,7 @@ export class WeightParameter implements Parameter {
   }
 
   get totalRows(): number {
-    return this.keys.length * this.layout.rows;
+    return this.layout.rows.reduce((total, rows) => total + rows, 0);
   }
 
   gpuBytes(dtype: "f32" | "f16"): number {

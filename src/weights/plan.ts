@@ -47,13 +47,24 @@ export class WeightPlan {
     options: MatrixOptions = {},
   ): Parameter {
     const list = asList(keys);
-    return this.#declare(list, matrixLayout(list.length, shape, options.storedShapes));
+    const rows = list.map(() => shape[0]);
+    return this.#declare(list, matrixLayout(rows, shape[1], options.storedShapes));
+  }
+
+  /** Matrices [rows, K] of different heights one below the other, as one. */
+  stack(parts: readonly { readonly key: string; readonly rows: number }[], k: number): Parameter {
+    return this.#declare(parts.map(({ key }) => key), matrixLayout(parts.map((p) => p.rows), k));
+  }
+
+  /** Vectors of different lengths one after the other, as one; always f32. */
+  concat(parts: readonly { readonly key: string; readonly size: number }[]): Parameter {
+    return this.#declare(parts.map(({ key }) => key), vectorLayout(parts.map((p) => p.size)));
   }
 
   /** A bias or a norm's weight of `length` values, or several one after the other; always f32. */
   vector(keys: string | readonly string[], length: number): Parameter {
     const list = asList(keys);
-    return this.#declare(list, vectorLayout(list.length, length));
+    return this.#declare(list, vectorLayout(list.map(() => length)));
   }
 
   /** A convolution [O, I, kh, kw]; in GPU memory [O, kh, kw, rowStride(I)]. */
@@ -88,18 +99,22 @@ export class WeightPlan {
   check(checkpoint: Checkpoint): void {
     const problems = new ProblemList();
     for (const { keys, layout } of this.#parameters) {
-      for (const key of keys) {
+      for (const [i, key] of keys.entries()) {
         const entry = checkpoint.tensors.get(key);
+        const shapes = layout.storedShapes[i]!;
         if (!entry) {
-          problems.add("missing", `${key} [${layout.storedShapes[0]}]`);
+          problems.add("missing", `${this.name}: ${key} [${shapes[0]}]`);
           continue;
         }
-        if (!layout.storedShapes.some((shape) => isSameShape(shape, entry.shape))) {
-          const wanted = layout.storedShapes.map((shape) => `[${shape}]`).join(" or ");
-          problems.add("misshapen", `${key} is [${entry.shape}], expected ${wanted}`);
+        if (!shapes.some((shape) => isSameShape(shape, entry.shape))) {
+          const wanted = shapes.map((shape) => `[${shape}]`).join(" or ");
+          problems.add("misshapen", `${this.name}: ${key} is [${entry.shape}], expected ${wanted}`);
         }
         if (!isFloatType(entry.dtype)) {
-          problems.add("wrongType", `${key} is ${entry.dtype}, expected ${floatTypes.join(", ")}`);
+          problems.add(
+            "wrongType",
+            `${this.name}: ${key} is ${entry.dtype}, expected ${floatTypes.join(", ")}`,
+          );
         }
       }
     }
@@ -107,7 +122,7 @@ export class WeightPlan {
       if (this.#keys.has(key) || this.#ignored.some((pattern) => key.search(pattern) >= 0)) {
         continue;
       }
-      problems.add("extra", `${key} [${shape}]`);
+      problems.add("extra", `${this.name}: ${key} [${shape}]`);
     }
     problems.throwIfAny(`${this.name} (${checkpoint.name})`);
   }

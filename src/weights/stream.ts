@@ -18,10 +18,10 @@ const readBytes = 16 * MiB;
 const gapBytes = 64 * 1024;
 
 /**
- * `writeBuffer` copies into staging memory that lives until a submit is done: about 128 MiB go
+ * `writeBuffer` copies into staging memory that lives until a submit is done: about 64 MiB go
  * between two, and staging plus reads stay under 256 MiB.
  */
-const submitBytes = 128 * MiB;
+const submitBytes = 64 * MiB;
 
 export interface StreamJob {
   readonly parameter: WeightParameter;
@@ -99,7 +99,9 @@ export async function streamWeights(
 
 function cutPieces(checkpoint: Checkpoint, job: StreamJob): Piece[] {
   const { keys, layout } = job.parameter;
+  let firstRow = 0;
   return keys.flatMap((key, index) => {
+    const tensorRows = layout.rows[index]!;
     const entry = checkpoint.tensors.get(key)!;
     const stored = entry.dtype as FloatType;
     const rowBytes = layout.sourceRow * storedBytes[stored];
@@ -107,8 +109,8 @@ function cutPieces(checkpoint: Checkpoint, job: StreamJob): Piece[] {
     // Even, so that dense f16 rows of odd length begin at a multiple of 4 bytes.
     const step = Math.max(2, Math.floor(readBytes / largest / 2) * 2);
     const pieces: Piece[] = [];
-    for (let row = 0; row < layout.rows; row += step) {
-      const rows = Math.min(step, layout.rows - row);
+    for (let row = 0; row < tensorRows; row += step) {
+      const rows = Math.min(step, tensorRows - row);
       const start = entry.start + row * rowBytes;
       pieces.push({
         ...job,
@@ -116,10 +118,11 @@ function cutPieces(checkpoint: Checkpoint, job: StreamJob): Piece[] {
         file: entry.file,
         start,
         end: start + rows * rowBytes,
-        row: index * layout.rows + row,
+        row: firstRow + row,
         rows,
       });
     }
+    firstRow += tensorRows;
     return pieces;
   });
 }

@@ -234,10 +234,10 @@ Deno.test("everything that does not fit the plan is in one error, before anythin
   await assert.rejects(plan.load(checkpoint, device), (error) => {
     assert.ok(error instanceof WeightsError);
     assert.deepEqual(error.problems, {
-      misshapen: ["a is [2,3], expected [3,2]"],
-      wrongType: ["b is I32, expected F64, F32, F16, BF16, F8_E4M3, F8_E5M2"],
-      missing: ["gone [4]"],
-      extra: ["c.extra [1]"],
+      misshapen: ["net: a is [2,3], expected [3,2]"],
+      wrongType: ["net: b is I32, expected F64, F32, F16, BF16, F8_E4M3, F8_E5M2"],
+      missing: ["net: gone [4]"],
+      extra: ["net: c.extra [1]"],
     });
     return true;
   });
@@ -265,7 +265,7 @@ function endless(name: string, shape: number[]) {
   return { checkpoint, size, seen };
 }
 
-Deno.test("host memory: reads of 16 MiB, at most 128 MiB and a piece written between two waits", async () => {
+Deno.test("host memory: reads of 16 MiB, at most 64 MiB and a piece written between two waits", async () => {
   const { checkpoint, size, seen } = endless("w", [100_000, 2048]);
   const plan = new WeightPlan("net");
   plan.matrix("w", [100_000, 2048]);
@@ -294,7 +294,7 @@ Deno.test("host memory: reads of 16 MiB, at most 128 MiB and a piece written bet
   const MiB = 2 ** 20;
   assert.deepEqual([seen.total, written, pending], [size, size, 0]);
   assert.ok(seen.largest <= 16 * MiB, `${seen.largest}`);
-  assert.ok(mostPending < 144 * MiB, `${mostPending}`);
+  assert.ok(mostPending < 80 * MiB, `${mostPending}`);
 });
 
 Deno.test("neighbouring small tensors are read together", async () => {
