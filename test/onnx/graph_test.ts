@@ -77,7 +77,7 @@ async function transformerFeeds() {
 const OPERATORS = new Set(
   ("Add ArgMax Cast Concat Conv Cos Div Equal Erf Gather GatherND Identity InstanceNormalization " +
     "LayerNormalization MatMul Max Min Mul Range ReduceMean Reshape Resize Shape Sigmoid Sin Slice " +
-    "Softmax Split Sqrt Squeeze Sub Tanh Transpose Unsqueeze").split(" "),
+    "Softmax Sqrt Squeeze Sub Tanh Transpose Unsqueeze").split(" "),
 );
 
 for (const { folder, source } of EXPORT_COMPONENTS) {

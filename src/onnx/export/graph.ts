@@ -79,12 +79,18 @@ export class GraphBuilder {
     return { name: output, dtype: dtype ?? inputs[0]!.dtype };
   }
 
-  /** `value` cut along `axis` into pieces of the given sizes. */
-  split(value: Value, axis: number, sizes: readonly number[]): Value[] {
-    const name = this.#unique(`/${[...this.#scope, "Split"].join("/")}`);
-    const outputs = sizes.map((_, i) => `${name}_output_${i}`);
-    this.#addNode("Split", [value, this.ints(sizes)], outputs, { axis }, name);
-    return outputs.map((output) => ({ name: output, dtype: value.dtype }));
+  /**
+   * `value` cut along `axis` into `count` pieces of `size`. By Slice, since Split into nine writes
+   * more buffers than a shader may bind where the limit is WebGPU's minimum of eight.
+   */
+  chunks(value: Value, axis: number, count: number, size: number): Value[] {
+    return Array.from({ length: count }, (_, i) =>
+      this.op("Slice", [
+        value,
+        this.ints([i * size]),
+        this.ints([(i + 1) * size]),
+        this.ints([axis]),
+      ]));
   }
 
   cast(value: Value, dtype: DataType): Value {

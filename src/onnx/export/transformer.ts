@@ -226,7 +226,7 @@ function adaptive(
   return g.within(path.split(".").at(-1)!, () => {
     const all = linear(g, temb, `${path}.linear`, channels, parts * channels);
     const broadcast = g.op("Unsqueeze", [all, g.ints([1])]);
-    return g.split(broadcast, 2, new Array<number>(parts).fill(channels));
+    return g.chunks(broadcast, 2, parts, channels);
   });
 }
 
