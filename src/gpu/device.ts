@@ -261,8 +261,13 @@ export class Gpu {
     }
   }
 
+  /** Values of an f32 or f16 tensor, after everything submitted so far. */
   async readFloats(tensor: Tensor): Promise<Float32Array<ArrayBuffer>> {
-    return new Float32Array(await this.readBytes(tensor), 0, elements(tensor.shape));
+    const bytes = await this.readBytes(tensor);
+    const count = elements(tensor.shape);
+    return tensor.dtype === "f16"
+      ? Float32Array.from(new Float16Array(bytes, 0, count))
+      : new Float32Array(bytes, 0, count);
   }
 
   /** Frees the device and everything on it. */

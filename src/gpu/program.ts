@@ -51,7 +51,7 @@ export class Recorder {
 
   /** An activation, valid until `release`. Contents are undefined before the first write. */
   alloc(shape: readonly number[], label: string, dtype: DType = "f32"): Tensor {
-    const byteLength = Math.ceil(elements(shape) * bytesPerElement[dtype] / 16) * 16;
+    const byteLength = Math.max(4, Math.ceil(elements(shape) * bytesPerElement[dtype] / 4) * 4);
     const limit = this.gpu.limits.maxStorageBufferBindingSize;
     if (byteLength > limit) {
       throw new KernelError(
@@ -59,7 +59,7 @@ export class Recorder {
         `An activation [${shape}] of ${byteLength} bytes is larger than this device binds (${limit})`,
       );
     }
-    const slot = this.#arena.take(byteLength, this.#taken);
+    const slot = this.#arena.take(Math.ceil(byteLength / 16) * 16, this.#taken);
     this.#taken.add(slot);
     return { label, shape, dtype, storage: slot, byteOffset: 0, byteLength };
   }

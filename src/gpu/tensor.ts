@@ -32,15 +32,14 @@ export function reshape(tensor: Tensor, shape: readonly number[]): Tensor {
   return { ...tensor, shape };
 }
 
-/** Sample `index` of a batch: the tensor's part along its first axis, with that axis of length 1. */
-export function sampleOf(tensor: Tensor, index: number): Tensor {
-  const batch = tensor.shape[0] ?? 0;
-  const byteLength = tensor.byteLength / batch;
+/** `count` entries along the first axis from `first` on: a view. */
+export function rowsOf(tensor: Tensor, first: number, count = 1): Tensor {
+  const bytes = elements(tensor.shape.slice(1)) * bytesPerElement[tensor.dtype];
   return {
     ...tensor,
-    shape: [1, ...tensor.shape.slice(1)],
-    byteOffset: tensor.byteOffset + index * byteLength,
-    byteLength,
+    shape: [count, ...tensor.shape.slice(1)],
+    byteOffset: tensor.byteOffset + first * bytes,
+    byteLength: count * bytes,
   };
 }
 

@@ -364,3 +364,22 @@ Deno.test("the fixture's text encoder loads and its numbers are those of the fil
   plan.dispose();
   files.close();
 });
+
+Deno.test("stack and concat lay tensors of different heights one below the other", async () => {
+  const checkpoint = await checkpointOf([
+    stored("a.weight", "F32", [1, 8]),
+    stored("b.weight", "F32", [3, 8]),
+    stored("a.bias", "F32", [1]),
+    stored("b.bias", "F32", [3]),
+  ]);
+  const plan = new WeightPlan("net");
+  const weight = plan.stack([{ key: "b.weight", rows: 3 }, { key: "a.weight", rows: 1 }], 8);
+  const bias = plan.concat([{ key: "b.bias", size: 3 }, { key: "a.bias", size: 1 }]);
+  plan.check(checkpoint);
+  assert.deepEqual(weight.shape, [4, 8]);
+  assert.deepEqual(bias.shape, [4]);
+  const wrong = new WeightPlan("net");
+  wrong.stack([{ key: "b.weight", rows: 1 }, { key: "a.weight", rows: 1 }], 8);
+  wrong.concat([{ key: "b.bias", size: 3 }, { key: "a.bias", size: 1 }]);
+  assert.throws(() => wrong.check(checkpoint), /b\.weight is \[3,8\], expected \[1,8\]/);
+});

@@ -1,0 +1,156 @@
+/**
+ * Latents to pixels. Whole where the decoder's activations fit, else in overlapping tiles: each tile
+ * is one submit, so that denoising goes on between them.
+ */
+import { Mutex } from "async-mutex";
+import type { Gpu } from "../gpu/device.ts";
+import { copyTensor } from "../gpu/program.ts";
+import { ProgramCache } from "../gpu/program_cache.ts";
+import type { Tensor } from "../gpu/tensor.ts";
+import { spans, TileCanvas } from "../image/tiles.ts";
+import type { DecoderComponent } from "../models/components.ts";
+import { toRgba8 } from "../ops/to_rgba8.ts";
+import type { RgbImage } from "./types.ts";
+
+/** Latents that neighbouring tiles share, of a tile's edge; diffusers' `tile_overlap_factor`. */
+const overlapFraction = 0.25;
+
+export interface DecodeOptions {
+  readonly signal?: AbortSignal | undefined;
+  /** Largest tile edge in latents; default: as large as the device allows. */
+  readonly maxTile?: number | undefined;
+}
+
+interface Quantiser {
+  run(image: Tensor, out: Tensor): Promise<void>;
+  dispose(): void;
+}
+
+export class DecodeStage {
+  readonly #gpu: Gpu;
+  readonly #decoder: DecoderComponent;
+  readonly #scale: number;
+  /** One image at a time: the stage's memory does not grow with the requests. */
+  readonly #turn = new Mutex();
+  readonly #quantisers = new ProgramCache<Quantiser>(4);
+
+  constructor(gpu: Gpu, decoder: DecoderComponent) {
+    this.#gpu = gpu;
+    this.#decoder = decoder;
+    this.#scale = 2 ** (decoder.config.block_out_channels.length - 1);
+  }
+
+  /** Edge of the tiles for latents of this size; 0 if they are decoded whole. */
+  tileEdge(height: number, width: number, maxTile = Infinity): number {
+    if (height * width <= this.#decoder.maxArea && Math.max(height, width) <= maxTile) return 0;
+    return Math.max(8, Math.min(maxTile, Math.floor(Math.sqrt(this.#decoder.maxArea))));
+  }
+
+  /**
+   * Decodes one image.
+   *
+   * @param latents f32 [1, C, h, w], as the denoising leaves them
+   */
+  decode(latents: Tensor, { signal, maxTile }: DecodeOptions = {}): Promise<RgbImage> {
+    return this.#turn.runExclusive(async () => {
+      signal?.throwIfAborted();
+      const [, , h, w] = latents.shape as [number, number, number, number];
+      const shape = [1, h * this.#scale, w * this.#scale, 3];
+      const edge = this.tileEdge(h, w, maxTile);
+      const image = this.#gpu.createTensor(shape, "decoded", "requests");
+      try {
+        if (edge === 0) await this.#decoder.decode(latents, image);
+        else this.#gpu.write(image, await this.#decodeTiles(latents, edge, signal));
+        return await this.#quantise(image);
+      } finally {
+        this.#gpu.destroyTensor(image);
+      }
+    });
+  }
+
+  dispose(): void {
+    this.#quantisers.dispose();
+  }
+
+  async #decodeTiles(latents: Tensor, edge: number, signal: AbortSignal | undefined) {
+    const [, channels, h, w] = latents.shape as [number, number, number, number];
+    const scale = this.#scale;
+    const overlap = Math.max(1, Math.floor(edge * overlapFraction));
+    const canvas = new TileCanvas(w * scale, h * scale, 3);
+    for (const y of spans(h, edge, overlap)) {
+      for (const x of spans(w, edge, overlap)) {
+        signal?.throwIfAborted();
+        const tile = this.#gpu.createTensor([1, channels, y.size, x.size], "tile", "requests");
+        const shape = [1, y.size * scale, x.size * scale, 3];
+        const pixels = this.#gpu.createTensor(shape, "tile/decoded", "requests");
+        try {
+          await this.#cut(latents, tile, x.start, y.start);
+          await this.#decoder.decode(tile, pixels);
+          const scaled = (span: typeof x) => ({
+            start: span.start * scale,
+            size: span.size * scale,
+          });
+          const values = await this.#gpu.readFloats(pixels);
+          canvas.add(values, scaled(x), scaled(y), overlap * scale);
+        } finally {
+          this.#gpu.destroyTensor(tile, pixels);
+        }
+      }
+    }
+    return canvas.finish();
+  }
+
+  /** Copies a window of every channel plane, row by row. */
+  async #cut(latents: Tensor, tile: Tensor, left: number, top: number): Promise<void> {
+    const [, channels, height, width] = latents.shape as [number, number, number, number];
+    const [, , rows, columns] = tile.shape as [number, number, number, number];
+    await this.#gpu.submit("tile", (encoder) => {
+      for (let c = 0; c < channels; c++) {
+        for (let row = 0; row < rows; row++) {
+          encoder.copyBufferToBuffer(
+            latents.storage.buffer,
+            latents.byteOffset + 4 * ((c * height + top + row) * width + left),
+            tile.storage.buffer,
+            tile.byteOffset + 4 * (c * rows + row) * columns,
+            4 * columns,
+          );
+        }
+      }
+    });
+  }
+
+  async #quantise(image: Tensor): Promise<RgbImage> {
+    const [, height, width] = image.shape as [number, number, number, number];
+    const quantiser = await this.#quantisers.get(`${image.shape}`, () => this.#record(image.shape));
+    const out = this.#gpu.createTensor([1, height, width], "rgba", "requests", "u32");
+    try {
+      await quantiser.run(image, out);
+      const rgba = new Uint8Array(await this.#gpu.readBytes(out));
+      const data = new Uint8Array(height * width * 3);
+      for (let i = 0; i < height * width; i++) {
+        data[3 * i] = rgba[4 * i]!;
+        data[3 * i + 1] = rgba[4 * i + 1]!;
+        data[3 * i + 2] = rgba[4 * i + 2]!;
+      }
+      return { width, height, data };
+    } finally {
+      this.#gpu.destroyTensor(out);
+    }
+  }
+
+  async #record(shape: readonly number[]): Promise<Quantiser> {
+    const rec = this.#gpu.record("quantise");
+    const x = rec.alloc(shape, "decoded");
+    const y = toRgba8(rec, { x, label: "rgba" });
+    const program = await rec.finish();
+    return {
+      run: (image, out) =>
+        this.#gpu.submit("quantise", (encoder) => {
+          copyTensor(encoder, image, x);
+          program.encode(encoder);
+          copyTensor(encoder, y, out);
+        }),
+      dispose: () => program.dispose(),
+    };
+  }
+}

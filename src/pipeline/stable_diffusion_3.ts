@@ -1,0 +1,304 @@
+/**
+ * Stable Diffusion 3: prompt -> tokens -> embeddings -> latents -> steps -> image, with the numbers
+ * of diffusers' StableDiffusion3Pipeline in float32.
+ *
+ * The pipeline holds components and no request's state: whatever a call changes is made in the call.
+ * Its fields are plain properties, since request-scoped views delegate to it by prototype.
+ */
+import type { Gpu } from "../gpu/device.ts";
+import { elements, type Tensor } from "../gpu/tensor.ts";
+import type { PreparedText } from "../models/components.ts";
+import { TorchCpuGenerator } from "../random/torch_cpu.ts";
+import { retrieveTimesteps } from "../schedulers/async_scheduler.ts";
+import { calculateShift, type Scheduler } from "../schedulers/mod.ts";
+import { encodePrompt, type PromptTokens } from "../text_encoders/prompt_embeds.ts";
+import { DecodeStage } from "./decode_stage.ts";
+import { DenoiseBatcher, type ScheduledStep } from "./denoise_batcher.ts";
+import type { Components } from "./load.ts";
+import { type ModelDescription, type PromptTriple, t5Length, tokenize } from "./model.ts";
+import { PreviewProjection, Previews } from "./previews.ts";
+import { PromptCache, type TextLease } from "./prompt_cache.ts";
+import { resolveRequest } from "./request.ts";
+import type {
+  GeneratedImage,
+  GenerateOptions,
+  GenerateRequest,
+  GenerateResult,
+  ResolvedRequest,
+  TruncatedPrompt,
+} from "./types.ts";
+
+export interface PipelineOptions {
+  /** Bytes of prompt embeddings kept for later requests. */
+  readonly promptCacheBytes?: number | undefined;
+  /** Most samples in one step of images of this many tokens. */
+  readonly maxBatch?: ((tokens: number) => number) | undefined;
+  readonly onTurn?: ConstructorParameters<typeof DenoiseBatcher>[2]["onTurn"];
+}
+
+const defaultCacheBytes = 256 * 2 ** 20;
+const defaultMaxBatch = 8;
+
+export class StableDiffusion3Pipeline {
+  readonly gpu: Gpu;
+  readonly model: ModelDescription;
+  readonly components: Components;
+  /** The template: requests work on clones. */
+  readonly scheduler: Scheduler;
+  readonly promptCache: PromptCache;
+  readonly batcher: DenoiseBatcher;
+  readonly decodeStage: DecodeStage;
+  readonly previewProjection: PreviewProjection;
+
+  constructor(
+    gpu: Gpu,
+    model: ModelDescription,
+    components: Components,
+    options: PipelineOptions = {},
+  ) {
+    this.gpu = gpu;
+    this.model = model;
+    this.components = components;
+    this.scheduler = model.scheduler;
+    this.promptCache = new PromptCache({
+      maxBytes: options.promptCacheBytes ?? defaultCacheBytes,
+      destroy: ({ context, pooled }) => gpu.destroyTensor(context, pooled),
+    });
+    this.batcher = new DenoiseBatcher(gpu, components.transformer, {
+      maxBatch: options.maxBatch ?? (() => defaultMaxBatch),
+      onTurn: options.onTurn,
+    });
+    this.decodeStage = new DecodeStage(gpu, components.decoder);
+    this.previewProjection = new PreviewProjection(gpu, components.decoder);
+  }
+
+  /**
+   * Makes the images of one request.
+   *
+   * @throws InvalidRequestError before any GPU work; the signal's reason within a step of an abort;
+   * a GPU error that this request's own work caused
+   */
+  async generate(request: GenerateRequest, options: GenerateOptions = {}): Promise<GenerateResult> {
+    const { signal } = options;
+    signal?.throwIfAborted();
+    const started = performance.now();
+    const resolved = resolveRequest(request, this.model.info);
+    const steps = this.schedule(resolved);
+
+    const prompts = await this.encode(resolved, signal);
+    const latents: Tensor[] = [];
+    try {
+      const encoded = performance.now();
+      const seeds = Array.from(
+        { length: resolved.numImagesPerPrompt },
+        (_, k) => resolved.seed + k,
+      );
+      const generators = seeds.map((seed) => new TorchCpuGenerator(seed));
+      for (const generator of generators) latents.push(this.initialLatents(resolved, generator));
+      await this.denoise(resolved, steps, prompts, latents, generators, options);
+      const denoised = performance.now();
+
+      const images: GeneratedImage[] = [];
+      for (const [k, tensor] of latents.entries()) {
+        images.push({ ...await this.decodeStage.decode(tensor, { signal }), seed: seeds[k]! });
+      }
+      const ended = performance.now();
+      return {
+        images,
+        parameters: resolved,
+        truncated: prompts.truncated,
+        timings: {
+          queued: 0,
+          encode: (encoded - started) / 1000,
+          denoise: (denoised - encoded) / 1000,
+          decode: (ended - denoised) / 1000,
+          total: (ended - started) / 1000,
+        },
+      };
+    } finally {
+      this.gpu.destroyTensor(...latents);
+      prompts.release();
+    }
+  }
+
+  /** The request's own schedule, from a clone of the template. */
+  schedule(request: ResolvedRequest): readonly ScheduledStep[] {
+    const { scheduler, timesteps } = retrieveTimesteps(this.scheduler, {
+      ...(request.sigmas
+        ? { sigmas: [...request.sigmas] }
+        : { numInferenceSteps: request.numInferenceSteps }),
+      ...this.shift(request),
+      returnScheduler: true,
+    });
+    return Array.from(timesteps, (timestep, i) => ({
+      timestep,
+      sigma: scheduler.sigmas[i]!,
+      ...scheduler.stepCoefficients(i),
+    }));
+  }
+
+  /** Resolution-dependent shift, where the scheduler's config asks for it. */
+  shift({ height, width }: ResolvedRequest): { mu?: number } {
+    const { config } = this.scheduler;
+    if (!config.use_dynamic_shifting) return {};
+    const patch = this.model.info.sizeMultiple;
+    const { base_image_seq_len, max_image_seq_len, base_shift, max_shift } = config as Record<
+      string,
+      number
+    >;
+    return {
+      mu: calculateShift((height / patch) * (width / patch), {
+        baseSeqLen: base_image_seq_len!,
+        maxSeqLen: max_image_seq_len!,
+        baseShift: base_shift!,
+        maxShift: max_shift!,
+      }),
+    };
+  }
+
+  /** Embeddings of prompt and, under guidance, negative prompt; on loan from the cache. */
+  async encode(request: ResolvedRequest, signal: AbortSignal | undefined) {
+    const leases: TextLease[] = [];
+    const truncated: TruncatedPrompt[] = [];
+    const acquire = async (field: TruncatedPrompt["field"], triple: PromptTriple) => {
+      const { maxSequenceLength } = request;
+      const tokenized = tokenize(this.model.tokenizers, triple, maxSequenceLength);
+      truncated.push(...tokenized.truncated.map((cut) => ({ ...cut, field })));
+      const lease = await this.promptCache.acquire(
+        JSON.stringify([triple, maxSequenceLength]),
+        () => this.prepareText(tokenized.tokens, maxSequenceLength),
+        { pin: triple.every((prompt) => prompt === "") },
+      );
+      leases.push(lease);
+      return lease.text;
+    };
+    const release = () => leases.forEach((lease) => lease.release());
+    try {
+      const { prompt, prompt2, prompt3 } = request;
+      const text = await acquire("prompt", [prompt, prompt2, prompt3]);
+      signal?.throwIfAborted();
+      const { negativePrompt, negativePrompt2, negativePrompt3 } = request;
+      const negativeText = request.guidanceScale > 1
+        ? await acquire("negative_prompt", [negativePrompt, negativePrompt2, negativePrompt3])
+        : undefined;
+      signal?.throwIfAborted();
+      return { text, negativeText, truncated, release };
+    } catch (error) {
+      release();
+      throw error;
+    }
+  }
+
+  async prepareText(tokens: PromptTokens, maxSequenceLength: number): Promise<PreparedText> {
+    const { transformer, ...encoders } = this.components;
+    const { promptEmbeds, pooled } = await encodePrompt(this.gpu, encoders, tokens, {
+      width: this.model.transformer.joint_attention_dim,
+      t5Length: t5Length(this.model, maxSequenceLength),
+    });
+    const length = promptEmbeds.shape[1]!;
+    const { contextWidth, pooledWidth } = transformer;
+    const context = this.gpu.createTensor([1, length, contextWidth], "context", "cache");
+    const text = {
+      context,
+      pooled: this.gpu.createTensor([1, pooledWidth], "pooled", "cache"),
+    };
+    try {
+      await transformer.prepareText(promptEmbeds, pooled, text);
+      return text;
+    } catch (error) {
+      this.gpu.destroyTensor(text.context, text.pooled);
+      throw error;
+    } finally {
+      this.gpu.destroyTensor(promptEmbeds, pooled);
+    }
+  }
+
+  /** Noise [1, C, h, w] as torch draws it for one image. */
+  initialLatents({ height, width }: ResolvedRequest, generator: TorchCpuGenerator): Tensor {
+    const shape = this.latentShape(height, width);
+    return this.gpu.upload(generator.randn(elements(shape)), shape, "latents", "requests");
+  }
+
+  latentShape(height: number, width: number): [number, number, number, number] {
+    const { patch_size, in_channels } = this.model.transformer;
+    const scale = this.model.info.sizeMultiple / patch_size;
+    return [1, in_channels, height / scale, width / scale];
+  }
+
+  /** Takes every image of the request through all steps, in place. */
+  async denoise(
+    request: ResolvedRequest,
+    steps: readonly ScheduledStep[],
+    { text, negativeText }: { text: PreparedText; negativeText: PreparedText | undefined },
+    latents: readonly Tensor[],
+    generators: readonly TorchCpuGenerator[],
+    { signal, onProgress, previewEvery = 0 }: GenerateOptions,
+  ): Promise<void> {
+    // One image's failure ends the request: the others stop at their next step, too.
+    const stop = new AbortController();
+    const both = signal ? AbortSignal.any([signal, stop.signal]) : stop.signal;
+    const previews = new Previews(
+      this.gpu,
+      this.previewProjection,
+      steps.length,
+      onProgress ? previewEvery : 0,
+    );
+    let reported = 0;
+    const reached = latents.map(() => 0);
+    const report = async (step: number) => {
+      const pixels = await previews.take(step);
+      if (both.aborted) return;
+      const { timestep, sigma } = steps[step - 1]!;
+      onProgress?.({
+        type: "progress",
+        step,
+        steps: steps.length,
+        timestep,
+        sigma,
+        ...(pixels && { previews: pixels }),
+      });
+    };
+    let reports = Promise.resolve();
+    const results = await Promise.allSettled(latents.map((tensor, k) =>
+      this.batcher.denoise({
+        latents: tensor,
+        text,
+        negativeText,
+        guidanceScale: request.guidanceScale,
+        skipLayerGuidance: request.skipLayerGuidance,
+        steps,
+        drawNoise: () => generators[k]!.randn(elements(tensor.shape)),
+        signal: both,
+        snapshot: (step) => previews.tensor(step, k, tensor.shape),
+        onStep: (step) => {
+          reached[k] = step;
+          // The request has done a step when all its images have.
+          const all = Math.min(...reached);
+          if (all <= reported) return;
+          reported = all;
+          reports = reports.then(() => report(all));
+          reports.catch((error) => stop.abort(error));
+        },
+      }).catch((error) => {
+        stop.abort(error);
+        throw error;
+      })
+    ));
+    try {
+      await reports;
+    } finally {
+      previews.dispose();
+    }
+    signal?.throwIfAborted();
+    const failed = results.find((result) => result.status === "rejected");
+    if (failed) throw stop.signal.aborted ? stop.signal.reason : failed.reason;
+  }
+
+  /** Frees what the pipeline made; the device stays. */
+  dispose(): void {
+    this.promptCache.dispose();
+    this.decodeStage.dispose();
+    const { clipL, clipG, t5, transformer, decoder, encoder } = this.components;
+    for (const part of [clipL, clipG, t5, transformer, decoder, encoder]) part?.dispose();
+  }
+}
