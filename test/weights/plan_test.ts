@@ -368,16 +368,23 @@ Deno.test("the fixture's text encoder loads and its numbers are those of the fil
 Deno.test("stack and concat lay tensors of different heights one below the other", async () => {
   const checkpoint = await checkpointOf([
     stored("a.weight", "F32", [1, 8]),
-    stored("b.weight", "F32", [3, 8]),
-    stored("a.bias", "F32", [1]),
-    stored("b.bias", "F32", [3]),
+    stored("b.weight", "F32", [3, 8], 20),
+    stored("a.bias", "F32", [1], 40),
+    stored("b.bias", "F32", [3], 50),
   ]);
   const plan = new WeightPlan("net");
   const weight = plan.stack([{ key: "b.weight", rows: 3 }, { key: "a.weight", rows: 1 }], 8);
   const bias = plan.concat([{ key: "b.bias", size: 3 }, { key: "a.bias", size: 1 }]);
-  plan.check(checkpoint);
+  await plan.load(checkpoint, gpu);
   assert.deepEqual(weight.shape, [4, 8]);
   assert.deepEqual(bias.shape, [4]);
+  const rows = Array.from({ length: 24 }, (_, i) => value(20 + i));
+  assert.deepEqual(
+    await values(weight.tensor),
+    [...rows, ...Array.from({ length: 8 }, (_, i) => value(i))],
+  );
+  assert.deepEqual(await values(bias.tensor), [value(50), value(51), value(52), value(40)]);
+  plan.dispose();
   const wrong = new WeightPlan("net");
   wrong.stack([{ key: "b.weight", rows: 1 }, { key: "a.weight", rows: 1 }], 8);
   wrong.concat([{ key: "b.bias", size: 3 }, { key: "a.bias", size: 1 }]);
