@@ -88,14 +88,16 @@ export function tableLayout(shape: readonly number[]): RowLayout {
 
 /**
  * Source rows as target rows: padded with zeros, a convolution's taps moved before its channels.
- * The result's length is even, so that f16 fills whole 4-byte words; it may be `source` itself.
+ * Halves fill whole 4-byte words; floats get nothing behind their last row, where another tensor's
+ * rows may lie. The result may be `source` itself.
  */
 export function packRows<T extends Float32Array | Uint16Array>(layout: RowLayout, source: T): T {
   const { sourceRow, targetRow, taps } = layout;
   const isDense = sourceRow === targetRow && taps === 1;
-  if (isDense && source.length % 2 === 0) return source;
+  const perWord = 4 / source.BYTES_PER_ELEMENT;
+  if (isDense && source.length % perWord === 0) return source;
   const rows = source.length / sourceRow;
-  const length = Math.ceil(rows * targetRow / 2) * 2;
+  const length = Math.ceil(rows * targetRow / perWord) * perWord;
   const target = new (source.constructor as { new (length: number): T })(length);
   if (isDense) {
     target.set(source);
