@@ -1,16 +1,34 @@
 import { EventSourceParserStream } from "eventsource-parser/stream";
-import type { AdapterReport, MemoryReport, RequestCounts } from "../pipeline/types.ts";
+import type { MemoryReport, RequestCounts } from "../pipeline/types.ts";
 import { RunError } from "./runner.ts";
 
 /** What `GET /api/status` tells, as far as the page uses it. Bytes are numbers. */
 export interface ServerStatus {
   readonly current_model: string;
-  readonly type_models: string;
+  /** "ready", or why requests would not be answered now. */
+  readonly state: string;
   readonly memory: MemoryReport;
   readonly requests: RequestCounts;
-  readonly adapter: AdapterReport;
-  readonly limits: Readonly<Record<string, unknown>>;
-  readonly defaults?: Readonly<Record<string, number>>;
+  readonly adapter: {
+    readonly vendor: string;
+    readonly architecture: string;
+    readonly description: string;
+  };
+  readonly defaults: {
+    readonly height: number;
+    readonly width: number;
+    readonly num_inference_steps: number;
+    readonly guidance_scale: number;
+    readonly max_sequence_length: number;
+  };
+  readonly limits: {
+    readonly max_height: number;
+    readonly max_width: number;
+    readonly size_multiple: number;
+    readonly max_num_inference_steps: number;
+    readonly max_num_images_per_prompt: number;
+    readonly max_sequence_length: number;
+  };
 }
 
 /** One server-sent event of the inference route. */
@@ -132,9 +150,7 @@ export function eventError(data: Record<string, unknown>): RunError {
   const error = (data.error ?? {}) as Record<string, unknown>;
   const message = typeof error.message === "string" ? error.message : "The server gave no reason.";
   const type = String(error.type ?? "");
-  if (typeof error.param === "string") {
-    return new RunError("rejected", message, { param: error.param });
-  }
-  if (/invalid/i.test(type)) return new RunError("rejected", message);
-  return new RunError(/busy|rate_limit|overloaded/i.test(type) ? "busy" : "failed", message);
+  const param = typeof error.param === "string" ? error.param : undefined;
+  const kind = Object.entries(KIND_OF_TYPE).find(([start]) => type.startsWith(start))?.[1];
+  return new RunError(kind ?? "failed", message, { param });
 }

@@ -16,6 +16,7 @@ export function askApiKey(): Promise<string | undefined> {
   const dialog = byId("ask-key", HTMLDialogElement);
   const field = byId("api-key", HTMLInputElement);
   if (dialog.open) return Promise.resolve(undefined);
+  byId("api-key-cancel", HTMLButtonElement).onclick = () => dialog.close();
   field.value = "";
   dialog.returnValue = "";
   dialog.showModal();

@@ -1,43 +1,60 @@
-/** Puts the page together: who answers, the status strip, and the studio over both. */
+/** Puts the page together: the two places that can answer, the status strip, and the studio. */
 import { ServerApi, type ServerStatus } from "./api.ts";
 import { askApiKey, loadApiKey } from "./api_key.ts";
+import { BrowserPlace } from "./browser_place.ts";
 import type { FormModel } from "./request_form.ts";
+import type { Place } from "./runner.ts";
 import { ServerRunner } from "./server_runner.ts";
-import { ServerWatch } from "./server_watch.ts";
-import { StatusStrip } from "./status_strip.ts";
+import { ServerWatch, type WatchState } from "./server_watch.ts";
+import { StatusStrip, type StripState } from "./status_strip.ts";
 import { Studio } from "./studio.ts";
 
 const base = new URL("./", location.href).href;
 const api = new ServerApi(base);
 api.apiKey = loadApiKey();
 
-let serverModel = "";
 const strip = new StatusStrip();
-const server = new ServerRunner(api, () => serverModel);
+const server = new ServerRunner(api);
+const browser = new BrowserPlace(base, () => api.apiKey, showPlace);
+let place: Place = "server";
+let serverState: WatchState = { state: "wait", text: "Connecting" };
 
 const studio = new Studio({
   base,
-  runner: () => server,
+  runner: () => place === "server" ? server : browser,
   hasKey: () => api.apiKey !== undefined,
   askKey,
+  // By the time the server is asked, it has counted the request.
+  onActivity: () => void setTimeout(() => void watch.ask(), 150),
 });
 
 const watch = new ServerWatch(api, (state) => {
-  if (state.state === "ready") {
-    const { current_model, adapter, memory, requests } = state.status;
-    serverModel = current_model;
-    studio.form.setModel(formModelOf(state.status));
-    strip.show({ state: "ready", status: { model: current_model, adapter, memory, requests } });
-  } else if (state.state === "unauthorized") {
-    strip.show({ state: "wait", text: state.text });
-    if (api.apiKey === undefined) void askKey();
-  } else {
-    strip.show({ state: state.state, text: state.text });
-  }
+  serverState = state;
+  if (state.state === "unauthorized" && api.apiKey === undefined) void askKey();
+  showPlace();
 });
 
+const places = [...document.querySelectorAll<HTMLInputElement>("input[name=place]")];
+for (const input of places) input.addEventListener("change", () => choose(input.value as Place));
+choose(location.hash === "#browser" ? "browser" : "server");
 void studio.gallery.load();
 void watch.ask();
+
+function choose(chosen: Place): void {
+  place = chosen;
+  for (const input of places) input.checked = input.value === chosen;
+  history.replaceState(null, "", chosen === "browser" ? "#browser" : location.pathname);
+  if (chosen === "browser") void browser.enter();
+  else browser.leave();
+  showPlace();
+}
+
+/** Brings strip and form in line with the chosen place's state. */
+function showPlace(): void {
+  const { strip: line, model } = place === "server" ? describeServer(serverState) : browser.state();
+  strip.show(line);
+  if (model !== undefined) studio.form.setModel(model);
+}
 
 async function askKey(): Promise<boolean> {
   const key = await askApiKey();
@@ -47,16 +64,31 @@ async function askKey(): Promise<boolean> {
   return true;
 }
 
+function describeServer(state: WatchState): { strip: StripState; model?: FormModel } {
+  if (state.state !== "ready") {
+    return { strip: { state: state.state === "away" ? "away" : "wait", text: state.text } };
+  }
+  const { status } = state;
+  const model = formModelOf(status);
+  if (status.state !== "ready") {
+    return { strip: { state: "wait", text: `The server is ${status.state}` }, model };
+  }
+  const { adapter, memory, requests } = status;
+  const shown = { model: status.current_model, adapter, memory, requests };
+  return { strip: { state: "ready", status: shown }, model };
+}
+
 /** The server's published defaults and limits as the form wants them. */
 function formModelOf({ defaults, limits }: ServerStatus): FormModel {
-  const number = (value: unknown, fallback: number) => typeof value === "number" ? value : fallback;
   return {
-    width: number(defaults?.width, 1024),
-    height: number(defaults?.height, 1024),
-    numInferenceSteps: number(defaults?.num_inference_steps, 28),
-    guidanceScale: number(defaults?.guidance_scale, 7),
-    maxSequenceLength: number(defaults?.max_sequence_length, 256),
-    sizeMultiple: number(limits.size_multiple, 16),
-    maxSize: typeof limits.max_size === "number" ? limits.max_size : undefined,
+    width: defaults.width,
+    height: defaults.height,
+    numInferenceSteps: defaults.num_inference_steps,
+    guidanceScale: defaults.guidance_scale,
+    maxSequenceLength: defaults.max_sequence_length,
+    sizeMultiple: limits.size_multiple,
+    maxSize: Math.min(limits.max_width, limits.max_height),
+    maxSteps: limits.max_num_inference_steps,
+    maxImages: limits.max_num_images_per_prompt,
   };
 }

@@ -11,8 +11,11 @@ export interface FormModel {
   readonly guidanceScale: number;
   readonly maxSequenceLength: number;
   readonly sizeMultiple: number;
-  /** Largest width or height, where known. */
-  readonly maxSize?: number | undefined;
+  /** Largest width or height. */
+  readonly maxSize: number;
+  /** Largest number of steps and of images, where there is a limit. */
+  readonly maxSteps?: number | undefined;
+  readonly maxImages?: number | undefined;
 }
 
 /** The number fields: name on the wire and in the page, name in a request. */
@@ -82,9 +85,11 @@ export class RequestForm {
     for (const side of ["width", "height"] as const) {
       const input = this.#number(side);
       input.step = input.min = String(step);
-      if (maxSize !== undefined) input.max = String(maxSize);
+      input.max = String(maxSize);
       input.placeholder = String(model[side]);
     }
+    this.#number("num_inference_steps").max = String(model.maxSteps ?? "");
+    this.#number("num_images_per_prompt").max = String(model.maxImages ?? "");
     this.#number("num_inference_steps").placeholder = String(model.numInferenceSteps);
     this.#number("guidance_scale").placeholder = String(model.guidanceScale);
     this.#number("max_sequence_length").placeholder = String(model.maxSequenceLength);
@@ -206,7 +211,7 @@ export class RequestForm {
       const unit = Math.sqrt(model.width * model.height / (across * down));
       const [width, height] = [across, down].map((part) => {
         const side = Math.round(part * unit / model.sizeMultiple) * model.sizeMultiple;
-        return Math.min(Math.max(side, model.sizeMultiple), model.maxSize ?? side);
+        return Math.min(Math.max(side, model.sizeMultiple), model.maxSize);
       }) as [number, number];
       const shape = el("i");
       shape.style.width = `${18 * Math.min(1, across / down)}px`;

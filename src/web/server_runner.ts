@@ -7,28 +7,22 @@ import { fromWire, toWire } from "./wire.ts";
 export class ServerRunner implements Runner {
   readonly place = "server";
   readonly #api: ServerApi;
-  readonly #modelName: () => string;
 
-  /** @param modelName the server's model as last heard of */
-  constructor(api: ServerApi, modelName: () => string) {
+  constructor(api: ServerApi) {
     this.#api = api;
-    this.#modelName = modelName;
   }
 
   async run(request: GenerateRequest, options: RunOptions): Promise<RunResult> {
     const { signal, onEvent, previewEvery } = options;
-    const body = toWire(request);
-    if (previewEvery > 0) body.preview_every = previewEvery;
-    let job: string | undefined;
+    // Named here, so that it can be cancelled before the server has said a word.
+    const job = newJobId();
+    const body = { ...toWire(request), job, preview_every: previewEvery };
     const cancel = () => {
-      if (job !== undefined) {
-        this.#api.cancel(job).catch(() => {/* the broken stream cancels too */});
-      }
+      this.#api.cancel(job).catch(() => {/* the stream that broke off cancels it as well */});
     };
     signal.addEventListener("abort", cancel, { once: true });
     try {
       for await (const { event, data } of this.#api.infer(body, signal)) {
-        if (typeof data.job === "string") job = data.job;
         if (event === "queued") {
           onEvent({ type: "queued", position: Number(data.position) });
         } else if (event === "progress") {
@@ -36,7 +30,7 @@ export class ServerRunner implements Runner {
             type: "progress",
             step: Number(data.step),
             steps: Number(data.steps),
-            previews: [data.preview ?? []].flat().filter((url) => typeof url === "string"),
+            previews: (data.previews ?? [data.preview ?? []].flat()) as string[],
           });
         } else if (event === "completed") {
           return await this.#collect(data, signal);
@@ -62,7 +56,13 @@ export class ServerRunner implements Runner {
       parameters: fromWire(data.parameters as Record<string, unknown>),
       timings: data.timings as Timings,
       truncated: (data.truncated ?? []) as TruncatedPrompt[],
-      model: this.#modelName(),
+      model: String(data.model),
     };
   }
+}
+
+/** 128 random bits in hexadecimal; `randomUUID` is for secure origins only. */
+function newJobId(): string {
+  const bytes = crypto.getRandomValues(new Uint8Array(16));
+  return [...bytes].map((byte) => byte.toString(16).padStart(2, "0")).join("");
 }

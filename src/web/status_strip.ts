@@ -5,7 +5,7 @@ import { formatBytes } from "./format.ts";
 /** What the strip shows of either place. */
 export interface StripStatus {
   readonly model: string;
-  readonly adapter: AdapterReport;
+  readonly adapter: Pick<AdapterReport, "vendor" | "architecture" | "description">;
   readonly memory: MemoryReport;
   readonly requests: RequestCounts;
 }

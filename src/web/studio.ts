@@ -16,6 +16,8 @@ export interface StudioOptions {
   readonly runner: () => Runner;
   /** Whether requests to the server carry a key. */
   readonly hasKey: () => boolean;
+  /** A request was sent or has ended. */
+  readonly onActivity: () => void;
   /** Asks for a key; true when there is a new one. */
   readonly askKey: () => Promise<boolean>;
 }
@@ -61,11 +63,13 @@ export class Studio {
     });
     this.#jobs.prepend(card.element);
     try {
-      const result = await runner.run(request, {
+      const running = runner.run(request, {
         signal: controller.signal,
         previewEvery,
         onEvent: (event) => card.hear(event),
-      });
+      }).finally(() => this.#options.onActivity());
+      this.#options.onActivity();
+      const result = await running;
       await this.#keep(result, runner);
       card.element.remove();
     } catch (error) {
