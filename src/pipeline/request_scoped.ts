@@ -133,7 +133,8 @@ export class RequestScopedPipeline<P extends PipelineLike> {
       if (isTokenizer(value) && (TOKENIZER.test(path) || isNamedTokenizer(value))) {
         return this.tokenizerLock.wrap(value, signal);
       }
-      return parts.has(value) || sizeOf(value) > this.threshold ? value : undefined;
+      const stays = parts.has(value) || isResource(value) || sizeOf(value) > this.threshold;
+      return stays ? value : undefined;
     };
     return (attribute: unknown, name: string): unknown =>
       cloneData(attribute, (value, path, fill) => {
@@ -216,12 +217,21 @@ function sizeOf(value: object): number {
   return Array.isArray(value) || ArrayBuffer.isView(value) ? (value as Uint8Array).length : 0;
 }
 
-/** A listed instance of a class: its `clone()`, else its fields; resources stay shared. */
+/** Whether an object owns or names GPU memory: a tensor, a buffer, anything to be destroyed. */
+function isResource(value: object): boolean {
+  const { destroy, dispose, buffer, storage } = value as Record<string, unknown>;
+  if (typeof destroy === "function" || typeof dispose === "function") return true;
+  if (Symbol.dispose in value || Symbol.asyncDispose in value) return true;
+  const held = (storage as { buffer?: unknown } | null | undefined)?.buffer;
+  return [value, buffer, held].some((part) =>
+    Object.prototype.toString.call(part).startsWith("[object GPU")
+  );
+}
+
+/** A listed instance of a class: its `clone()`, else its fields; host objects stay shared. */
 function copyInstance(value: object, fill: (empty: object) => object): unknown {
-  const { clone, destroy, dispose } = value as Record<string, unknown>;
-  const isResource = typeof destroy === "function" || typeof dispose === "function" ||
-    Symbol.dispose in value || Symbol.asyncDispose in value;
-  if (isResource || Object.prototype.toString.call(value) !== "[object Object]") return value;
+  const { clone } = value as Record<string, unknown>;
+  if (Object.prototype.toString.call(value) !== "[object Object]") return value;
   if (typeof clone === "function") return Reflect.apply(clone, value, []);
   return fill(Object.create(Object.getPrototypeOf(value)));
 }

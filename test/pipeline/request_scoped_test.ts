@@ -241,6 +241,11 @@ Deno.test("larger arrays, GPU objects, model parts and class instances stay shar
   assert.equal(scoped.components, base.components);
   const all = new RequestScopedPipeline(base).createView({ prompt: "" });
   assert.notEqual(all.wide, base.wide);
+  const buffer = { [Symbol.toStringTag]: "GPUBuffer" };
+  const tensors = { bare: buffer, tensor: { storage: { buffer }, shape: [1] }, generate: () => 0 };
+  const tensorView = new RequestScopedPipeline(tensors).createView(undefined as never);
+  assert.equal(tensorView.tensor, tensors.tensor);
+  assert.equal(tensorView.bare, buffer);
   const nested = { weights: { big: new Float32Array(11), small: new Float32Array(10) } };
   const other = { ...nested, generate: () => 0 };
   const scopedOther = new RequestScopedPipeline(other, { tensorNumelThreshold: 10 });
