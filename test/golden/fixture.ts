@@ -1,0 +1,67 @@
+/** The small model and the vectors that diffusers made with it (fixtures/golden/index.json). */
+import { prepareAdapter } from "../../adapter.ts";
+import { type Gpu, openGpu } from "../../src/gpu/device.ts";
+import { type Components, loadModel } from "../../src/pipeline/load.ts";
+import { describeModel, type ModelDescription } from "../../src/pipeline/model.ts";
+import { openFile } from "../../src/weights/checkpoint.ts";
+import { directorySource } from "../../src/weights/deno_source.ts";
+
+const fixtures = new URL("../../fixtures/", import.meta.url).pathname;
+
+export interface GoldenTensor {
+  readonly shape: readonly number[];
+  readonly values: Float32Array<ArrayBuffer>;
+}
+
+/** All tensors of one file of fixtures/golden, as numbers. */
+export async function golden(name: string): Promise<(key: string) => GoldenTensor> {
+  const source = directorySource(`${fixtures}golden`);
+  try {
+    const checkpoint = await openFile(source, `${name}.safetensors`);
+    const tensors = new Map<string, GoldenTensor>();
+    for (const [key, entry] of checkpoint.tensors) {
+      const bytes = await checkpoint.read(entry);
+      tensors.set(key, { shape: entry.shape, values: numbers(entry.dtype, bytes) });
+    }
+    return (key) => {
+      const tensor = tensors.get(key);
+      if (!tensor) throw new Error(`${name} has no ${key}, only ${[...tensors.keys()]}`);
+      return tensor;
+    };
+  } finally {
+    await source.close();
+  }
+}
+
+function numbers(dtype: string, { buffer }: Uint8Array<ArrayBuffer>): Float32Array<ArrayBuffer> {
+  switch (dtype) {
+    case "F32":
+      return new Float32Array(buffer);
+    case "U8":
+      return Float32Array.from(new Uint8Array(buffer));
+    case "I64":
+      return Float32Array.from(new BigInt64Array(buffer), Number);
+    default:
+      throw new TypeError(`No golden vector is ${dtype}`);
+  }
+}
+
+export interface Fixture {
+  readonly gpu: Gpu;
+  readonly model: ModelDescription;
+  readonly components: Components;
+}
+
+/** The fixture's model on a device of its own, encoder included. */
+export async function openFixture(): Promise<Fixture> {
+  prepareAdapter();
+  const gpu = await openGpu();
+  const source = directorySource(`${fixtures}sd35-tiny`);
+  try {
+    const model = await describeModel(source);
+    const components = await loadModel(model, gpu, { withEncoder: true });
+    return { gpu, model, components };
+  } finally {
+    await source.close();
+  }
+}

@@ -1,0 +1,90 @@
+/** Both CLIPs, T5 and their joined embeddings against diffusers, layer by layer. */
+import type { Tensor } from "../../src/gpu/tensor.ts";
+import { ClipTextModel } from "../../src/text_encoders/clip.ts";
+import { encodePrompt } from "../../src/text_encoders/prompt_embeds.ts";
+import { openCheckpoint } from "../../src/weights/checkpoint.ts";
+import { WeightPlan } from "../../src/weights/plan.ts";
+import { assertClose } from "../gpu.ts";
+import { tolerance } from "../tolerance.ts";
+import { golden, openFixture } from "./fixture.ts";
+
+const { gpu, model, components } = await openFixture();
+const vectors = await golden("text");
+const prompts = 3;
+
+function ids(key: string, row: number): Int32Array<ArrayBuffer> {
+  const { shape, values } = vectors(key);
+  const length = shape[1]!;
+  return Int32Array.from(values.subarray(row * length, (row + 1) * length));
+}
+
+function row(key: string, index: number): Float32Array {
+  const { shape, values } = vectors(key);
+  const size = values.length / shape[0]!;
+  return values.subarray(index * size, (index + 1) * size);
+}
+
+for (const [encoder, config] of [[1, model.clipL], [2, model.clipG]] as const) {
+  Deno.test(`CLIP ${encoder} agrees in every layer, in a batch of three`, async () => {
+    const plan = new WeightPlan(`clip ${encoder}`);
+    const clip = new ClipTextModel(config, plan);
+    const folder = encoder === 1 ? "text_encoder" : "text_encoder_2";
+    await plan.load(await openCheckpoint(model.source, folder), gpu);
+    const length = vectors(`ids_${encoder}`).shape[1]!;
+    const all = [0, 1, 2].map((i) => ids(`ids_${encoder}`, i));
+    const rec = gpu.record("clip");
+    const input = rec.alloc([prompts, length], "ids", "u32");
+    const pooling = rec.alloc([prompts], "pooling", "u32");
+    const seen = new Map<string, Tensor>();
+    const keep = (name: string, tensor: Tensor) => {
+      const copy = gpu.createTensor(tensor.shape, name, "other");
+      rec.copy(tensor, copy);
+      seen.set(name, copy);
+    };
+    const output = clip.forward(rec, input, pooling, keep);
+    keep("penultimate", output.penultimate);
+    keep("text_embeds", output.pooled);
+    const program = await rec.finish();
+    gpu.write(input, Uint32Array.from(all.flatMap((row) => [...row])));
+    gpu.write(pooling, Uint32Array.from(all.map((row) => clip.poolingIndex(row))));
+    await gpu.run(program);
+    for (const [name, tensor] of seen) {
+      const key = name.startsWith("hidden_state")
+        ? name.replace("hidden_state", `hidden_state_${encoder}`)
+        : `${name}_${encoder}`;
+      assertClose(await gpu.readFloats(tensor), vectors(key).values, tolerance.module, key);
+    }
+  });
+}
+
+Deno.test("T5 agrees for each prompt", async () => {
+  const { shape } = vectors("last_hidden_state_3");
+  for (let i = 0; i < prompts; i++) {
+    const out = gpu.createTensor([1, ...shape.slice(1)], "t5", "other");
+    await components.t5!.encode(ids("ids_3", i), out);
+    const expected = row("last_hidden_state_3", i);
+    assertClose(await gpu.readFloats(out), expected, tolerance.module, `prompt ${i}`);
+  }
+});
+
+Deno.test("the joined embeddings are those of encode_prompt", async () => {
+  for (let i = 0; i < prompts; i++) {
+    const tokens = { clipL: ids("ids_1", i), clipG: ids("ids_2", i), t5: ids("ids_3", i) };
+    const { promptEmbeds, pooled } = await encodePrompt(gpu, components, tokens, {
+      width: model.transformer.joint_attention_dim,
+      t5Length: tokens.t5.length,
+    });
+    assertClose(
+      await gpu.readFloats(promptEmbeds),
+      row("prompt_embeds", i),
+      tolerance.module,
+      `prompt_embeds ${i}`,
+    );
+    assertClose(
+      await gpu.readFloats(pooled),
+      row("pooled_prompt_embeds", i),
+      tolerance.module,
+      `pooled_prompt_embeds ${i}`,
+    );
+  }
+});
