@@ -33,6 +33,9 @@ import { statusRoute } from "./routes/status.ts";
 import { fieldLimits, toParameters } from "./schemas.ts";
 import { rejectInvalid } from "./validation.ts";
 
+/** Characters of a path in the log; nothing that is served has a longer one. */
+const MAX_LOGGED_PATH = 300;
+
 const routes: readonly Route[] = [
   rootRoute,
   inferenceRoute,
@@ -157,7 +160,7 @@ function logRequests(log: Logger, metrics: Metrics): MiddlewareHandler<AppEnv> {
       level: status >= 500 ? "error" : "info",
       event: "request",
       method,
-      path,
+      path: path.slice(0, MAX_LOGGED_PATH),
       status,
       seconds: Number(seconds.toFixed(6)),
       ...(job !== undefined && { job }),

@@ -50,7 +50,7 @@ export async function serveFile(c: Context, path: string, about: FileHeaders): P
   try {
     file = await Deno.open(path);
   } catch (error) {
-    if (error instanceof Deno.errors.NotFound) throw notFound();
+    if (isNoFile(error)) throw notFound();
     throw error;
   }
   let handedOver = false;
@@ -86,6 +86,12 @@ export async function serveFile(c: Context, path: string, about: FileHeaders): P
   } finally {
     if (!handedOver) file.close();
   }
+}
+
+/** There is nothing by that name, or cannot be: the path goes through a file, or is too long. */
+function isNoFile(error: unknown): boolean {
+  return error instanceof Deno.errors.NotFound || error instanceof Deno.errors.NotADirectory ||
+    (error as { code?: string }).code === "ENAMETOOLONG";
 }
 
 /** If-None-Match compares weakly: `W/` does not matter. */

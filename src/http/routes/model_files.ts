@@ -4,26 +4,20 @@
  */
 
 import { join } from "node:path";
+import { directorySource } from "../../weights/deno_source.ts";
+import { FileNotFoundError } from "../../weights/source.ts";
 import type { AppContext, Route } from "../context.ts";
 import { contentType, notFound, serveFile } from "../files.ts";
 
 /** Answers of both: the browser keeps its copy and asks whether it is still good. */
 const REVALIDATE = "no-cache";
 
-/** Every file below `folder`, by its path relative to it; hidden files are left out. */
-async function listFiles(folder: string, below = ""): Promise<Map<string, number>> {
+/** Every file below `folder` with its size, by its path relative to it. */
+async function listFiles(folder: string): Promise<Map<string, number>> {
+  const source = directorySource(folder);
   const files = new Map<string, number>();
-  for await (const { name } of Deno.readDir(join(folder, below))) {
-    if (name.startsWith(".")) continue;
-    const path = below === "" ? name : `${below}/${name}`;
-    // Follows links: model caches keep files elsewhere and link to them.
-    const info = await Deno.stat(join(folder, path));
-    if (info.isFile) files.set(path, info.size);
-    if (info.isDirectory) {
-      for (const [inner, size] of await listFiles(folder, path)) files.set(inner, size);
-    }
-  }
-  return new Map([...files].sort(([a], [b]) => a < b ? -1 : 1));
+  for (const path of await source.list()) files.set(path, await source.size(path));
+  return files;
 }
 
 export const modelFilesRoute: Route = (app, { config, guard }: AppContext) => {
@@ -36,7 +30,7 @@ export const modelFilesRoute: Route = (app, { config, guard }: AppContext) => {
       return await (listing ??= listFiles(folder));
     } catch (error) {
       listing = undefined;
-      if (error instanceof Deno.errors.NotFound) throw notFound("There is no model for the page");
+      if (error instanceof FileNotFoundError) throw notFound("There is no model for the page");
       throw error;
     }
   };
