@@ -6,24 +6,43 @@ import { build, type Plugin } from "esbuild";
 
 const here = new URL("./", import.meta.url);
 
-/** Resolves bare names by the project's import map, which esbuild does not read. */
-const importMap: Plugin = {
-  name: "import-map",
-  setup(context) {
-    context.onResolve({ filter: /^[^./]/ }, ({ path, kind }) => {
-      if (kind === "entry-point") return undefined;
-      const url = import.meta.resolve(path);
-      if (!url.startsWith("file:")) return { errors: [{ text: `${path} resolves to ${url}` }] };
-      return { path: decodeURIComponent(new URL(url).pathname) };
-    });
-  },
-};
+/**
+ * Resolves bare names to the packages that the import map pins. Deno says where a package lies, but
+ * by the conditions of a server; so esbuild looks itself, through a link, by those of a browser.
+ */
+function importMap(linkFolder: string): Plugin {
+  return {
+    name: "import-map",
+    setup(context) {
+      context.onResolve({ filter: /^[^./]/ }, async ({ path, kind, pluginData }) => {
+        if (kind === "entry-point" || pluginData === importMap) return undefined;
+        const name = path.split("/", path.startsWith("@") ? 2 : 1).join("/");
+        const url = import.meta.resolve(path);
+        // .../registry.npmjs.org/<name>/<version>/<file>
+        const end = url.indexOf("/", url.indexOf(`/${name}/`) + name.length + 2);
+        if (!url.startsWith("file:") || end < 0) {
+          return { errors: [{ text: `${path} is no package of the import map: ${url}` }] };
+        }
+        const link = `${linkFolder}/node_modules/${name}`;
+        await Deno.mkdir(link.slice(0, link.lastIndexOf("/")), { recursive: true });
+        try {
+          await Deno.symlink(decodeURIComponent(new URL(url.slice(0, end)).pathname), link);
+        } catch (error) {
+          if (!(error instanceof Deno.errors.AlreadyExists)) throw error;
+        }
+        return await context.resolve(path, { kind, resolveDir: linkFolder, pluginData: importMap });
+      });
+    },
+  };
+}
 
 /** Builds the page; resolves to the size of each script in bytes. */
 export async function buildPage(outputFolder: string): Promise<Record<string, number>> {
+  const linkFolder = await Deno.makeTempDir();
   const result = await build({
     absWorkingDir: decodeURIComponent(here.pathname),
-    entryPoints: ["main.ts"],
+    entryPoints: ["main.ts", "engine_worker.ts", "style.css"],
+    external: ["./inter.woff2"],
     outdir: outputFolder,
     bundle: true,
     minify: true,
@@ -33,9 +52,9 @@ export async function buildPage(outputFolder: string): Promise<Record<string, nu
     charset: "utf8",
     legalComments: "none",
     metafile: true,
-    plugins: [importMap],
-  });
-  for (const name of ["index.html", "style.css", "icon.svg"]) {
+    plugins: [importMap(linkFolder)],
+  }).finally(() => Deno.remove(linkFolder, { recursive: true }));
+  for (const name of ["index.html", "icon.svg"]) {
     await Deno.copyFile(new URL(name, here), `${outputFolder}/${name}`);
   }
   const font = import.meta.resolve(

@@ -207,12 +207,16 @@ export class RequestForm {
 
   /** Sizes of about the model's own area, in its steps and bounds. */
   #offerRatios(model: FormModel): void {
-    const buttons = RATIOS.map(([across, down]) => {
+    const offered = new Set<string>();
+    const buttons = RATIOS.flatMap(([across, down]) => {
       const unit = Math.sqrt(model.width * model.height / (across * down));
       const [width, height] = [across, down].map((part) => {
         const side = Math.round(part * unit / model.sizeMultiple) * model.sizeMultiple;
         return Math.min(Math.max(side, model.sizeMultiple), model.maxSize);
       }) as [number, number];
+      // Small models round several shapes to the same size.
+      if (offered.has(`${width}x${height}`)) return [];
+      offered.add(`${width}x${height}`);
       const shape = el("i");
       shape.style.width = `${18 * Math.min(1, across / down)}px`;
       shape.style.height = `${18 * Math.min(1, down / across)}px`;

@@ -33,7 +33,7 @@ export class StatusStrip {
 
 function parts({ model, adapter, memory, requests }: StripStatus): HTMLElement[] {
   const used = memory.weights + memory.arena + memory.requests + memory.cache;
-  const total = memory.weights + memory.budget > used ? memory.weights + memory.budget : used;
+  const total = Math.max(memory.budget, used);
   const name = adapter.description || adapter.architecture || adapter.vendor || "unnamed adapter";
   const owners = `weights ${formatBytes(memory.weights)}, arena ${formatBytes(memory.arena)}, ` +
     `requests ${formatBytes(memory.requests)}, cache ${formatBytes(memory.cache)}`;

@@ -124,10 +124,10 @@ export class Studio {
         return;
       case "busy": {
         const { retryAfter } = error.details;
-        card.fail(
-          "Busy",
-          retryAfter ? `${error.message} Try again in ${retryAfter} s.` : error.message,
-        );
+        const later = retryAfter
+          ? `${error.message.replace(/\.?$/, ".")} Try again in ${retryAfter} s.`
+          : "";
+        card.fail("Busy", later || error.message);
         break;
       }
       case "lost":

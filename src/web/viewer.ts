@@ -74,20 +74,20 @@ export class Viewer {
       { class: "layout" },
       el(
         "div",
+        { class: "bar" },
+        el("span", { class: "position" }, `${index + 1} of ${entries.length}`),
+        earlier,
+        later,
+        iconButton("close", "Close", () => this.#dialog.close()),
+      ),
+      el(
+        "div",
         { class: "stage" },
         el("img", { src: url, alt: p.prompt, class: pixelated ? "pixelated" : "" }),
       ),
       el(
         "div",
         { class: "side" },
-        el(
-          "div",
-          { class: "bar" },
-          el("span", { class: "position" }, `${index + 1} of ${entries.length}`),
-          earlier,
-          later,
-          iconButton("close", "Close", () => this.#dialog.close()),
-        ),
         el("p", { class: "text" }, p.prompt || "(no prompt)"),
         el(
           "dl",

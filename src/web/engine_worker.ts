@@ -1,0 +1,34 @@
+/** The page's worker: fetches or opens a model, and is the engine that the server's worker is. */
+import { openEngine } from "../pipeline/engine.ts";
+import { serveEngine } from "../pipeline/worker_host.ts";
+import type { MessageEndpoint } from "../pipeline/worker_protocol.ts";
+import { blobSource } from "../weights/blob_source.ts";
+import type { FileSource } from "../weights/source.ts";
+import type { LoadingMessage, OpenOptions } from "./engine_messages.ts";
+import { cachedModel } from "./model_cache.ts";
+
+// The page's type declarations know a window where a worker has its own scope.
+const scope = globalThis as unknown as MessageEndpoint;
+
+serveEngine(scope, async (options) => {
+  const source = await openSource(options as OpenOptions);
+  return await openEngine(source, {
+    onLoadProgress: (bytesDone, bytesTotal) =>
+      tell({ type: "loading", stage: "upload", bytesDone, bytesTotal }),
+  });
+});
+
+async function openSource(options: OpenOptions): Promise<FileSource> {
+  if (options.from === "files") return blobSource(options.name, options.files);
+  const { source, notKept } = await cachedModel(
+    options.url,
+    options.listing,
+    (bytesDone, bytesTotal) => tell({ type: "loading", stage: "fetch", bytesDone, bytesTotal }),
+  );
+  if (notKept !== undefined) tell({ type: "notKept", reason: notKept });
+  return source;
+}
+
+function tell(message: LoadingMessage): void {
+  scope.postMessage(message, []);
+}
