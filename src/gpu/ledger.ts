@@ -10,12 +10,14 @@ export class Ledger {
     cache: 0,
     other: 0,
   };
+  readonly #peaks: Record<Owner, number> = { ...this.#bytes };
   readonly #entries = new Map<object, { readonly owner: Owner; readonly bytes: number }>();
   #peak = 0;
 
   add(resource: object, owner: Owner, bytes: number): void {
     this.#entries.set(resource, { owner, bytes });
     this.#bytes[owner] += bytes;
+    this.#peaks[owner] = Math.max(this.#peaks[owner], this.#bytes[owner]);
     this.#peak = Math.max(this.#peak, this.total);
   }
 
@@ -29,6 +31,11 @@ export class Ledger {
 
   bytes(owner: Owner): number {
     return this.#bytes[owner];
+  }
+
+  /** Largest `bytes(owner)` since the start. */
+  peakOf(owner: Owner): number {
+    return this.#peaks[owner];
   }
 
   get total(): number {

@@ -57,7 +57,7 @@ export class DecodeStage {
       const [, , h, w] = latents.shape as [number, number, number, number];
       const shape = [1, h * this.#scale, w * this.#scale, 3];
       const edge = this.tileEdge(h, w, maxTile);
-      const image = this.#gpu.createTensor(shape, "decoded", "requests");
+      const image = this.#gpu.createTensor(shape, "decoded", "arena");
       try {
         if (edge === 0) await this.#decoder.decode(latents, image);
         else this.#gpu.write(image, await this.#decodeTiles(latents, edge, signal));
@@ -80,9 +80,9 @@ export class DecodeStage {
     for (const y of spans(h, edge, overlap)) {
       for (const x of spans(w, edge, overlap)) {
         signal?.throwIfAborted();
-        const tile = this.#gpu.createTensor([1, channels, y.size, x.size], "tile", "requests");
+        const tile = this.#gpu.createTensor([1, channels, y.size, x.size], "tile", "arena");
         const shape = [1, y.size * scale, x.size * scale, 3];
-        const pixels = this.#gpu.createTensor(shape, "tile/decoded", "requests");
+        const pixels = this.#gpu.createTensor(shape, "tile/decoded", "arena");
         try {
           await this.#cut(latents, tile, x.start, y.start);
           await this.#decoder.decode(tile, pixels);
@@ -122,7 +122,7 @@ export class DecodeStage {
   async #quantise(image: Tensor): Promise<RgbImage> {
     const [, height, width] = image.shape as [number, number, number, number];
     const quantiser = await this.#quantisers.get(`${image.shape}`, () => this.#record(image.shape));
-    const out = this.#gpu.createTensor([1, height, width], "rgba", "requests", "u32");
+    const out = this.#gpu.createTensor([1, height, width], "rgba", "arena", "u32");
     try {
       await quantiser.run(image, out);
       const rgba = new Uint8Array(await this.#gpu.readBytes(out));

@@ -96,6 +96,11 @@ export class DenoiseBatcher {
     return this.#groups.reduce((sum, group) => sum + group.members.length, 0);
   }
 
+  /** Most samples in one step of images of this many tokens. */
+  maxBatch(tokens: number): number {
+    return this.#options.maxBatch(tokens);
+  }
+
   /**
    * Takes a sample through all its steps. Rejects with its signal's reason within one step of an
    * abort, or with the GPU error that its own steps caused.

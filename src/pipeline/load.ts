@@ -113,6 +113,17 @@ export async function loadModel(
     for (const { plan } of declared.parts) plan.dispose();
     throw error;
   }
+  return assemble(declared, gpu);
+}
+
+/** The networks with their memory laid out on `gpu` and nothing in it: for planning on a dry device. */
+export async function layOutModel(model: ModelDescription, gpu: Gpu): Promise<Components> {
+  const declared = await declareModel(model);
+  for (const { plan, checkpoint } of declared.parts) await plan.allocate(checkpoint, gpu);
+  return assemble(declared, gpu);
+}
+
+function assemble(declared: DeclaredModel, gpu: Gpu): Components {
   const plan = (folder: string) => declared.parts.find((part) => part.folder === folder)!.plan;
   return {
     clipL: new WgslClip(gpu, declared.clipL, plan("text_encoder")),

@@ -102,7 +102,7 @@ export async function describeModel(source: FileSource): Promise<ModelDescriptio
     tokenizers,
     scheduler,
     info: {
-      name: source.name,
+      name: source.name.split(/[/\\]/).filter(Boolean).at(-1) ?? source.name,
       type: index._class_name,
       defaults: {
         ...pipelineDefaults,
@@ -204,16 +204,19 @@ export interface TokenizedPrompt {
   readonly truncated: readonly Omit<TruncatedPrompt, "field">[];
 }
 
-/** Token ids of a prompt for the three encoders, and what did not fit. */
-export function tokenize(
+/**
+ * Token ids of a prompt for the three encoders, and what did not fit. Asynchronous, since in a
+ * request's view the tokenizers stand behind a lock.
+ */
+export async function tokenize(
   { clipL, clipG, t5 }: Tokenizers,
   [first, second, third]: PromptTriple,
   maxSequenceLength: number,
-): TokenizedPrompt {
+): Promise<TokenizedPrompt> {
   const none: EncodedText = { ids: new Int32Array(0), removed: "" };
-  const l = clipL.encode(first);
-  const g = clipG.encode(second);
-  const t = t5?.encode(third, { maxLength: maxSequenceLength }) ?? none;
+  const l = await clipL.encode(first);
+  const g = await clipG.encode(second);
+  const t = await t5?.encode(third, { maxLength: maxSequenceLength }) ?? none;
   return {
     tokens: { clipL: l.ids, clipG: g.ids, t5: t.ids },
     truncated: ([["clip_l", l], ["clip_g", g], ["t5", t]] as const)

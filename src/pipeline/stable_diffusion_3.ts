@@ -162,7 +162,7 @@ export class StableDiffusion3Pipeline {
     const truncated: TruncatedPrompt[] = [];
     const acquire = async (field: TruncatedPrompt["field"], triple: PromptTriple) => {
       const { maxSequenceLength } = request;
-      const tokenized = tokenize(this.model.tokenizers, triple, maxSequenceLength);
+      const tokenized = await tokenize(this.model.tokenizers, triple, maxSequenceLength);
       truncated.push(...tokenized.truncated.map((cut) => ({ ...cut, field })));
       const lease = await this.promptCache.acquire(
         JSON.stringify([triple, maxSequenceLength]),
@@ -225,6 +225,11 @@ export class StableDiffusion3Pipeline {
     return [1, in_channels, height / scale, width / scale];
   }
 
+  /** Tokens of the context: CLIP's, then T5's. */
+  contextLength(maxSequenceLength: number): number {
+    return this.model.tokenizers.clipL.modelMaxLength + t5Length(this.model, maxSequenceLength);
+  }
+
   /** Takes every image of the request through all steps, in place. */
   async denoise(
     request: ResolvedRequest,
@@ -232,7 +237,7 @@ export class StableDiffusion3Pipeline {
     { text, negativeText }: { text: PreparedText; negativeText: PreparedText | undefined },
     latents: readonly Tensor[],
     generators: readonly TorchCpuGenerator[],
-    { signal, onProgress, previewEvery = 0 }: GenerateOptions,
+    { signal, onStep, onProgress, previewEvery = 0 }: GenerateOptions,
   ): Promise<void> {
     // One image's failure ends the request: the others stop at their next step, too.
     const stop = new AbortController();
@@ -276,6 +281,8 @@ export class StableDiffusion3Pipeline {
           const all = Math.min(...reached);
           if (all <= reported) return;
           reported = all;
+          const { timestep, sigma } = steps[all - 1]!;
+          onStep?.({ step: all, steps: steps.length, timestep, sigma });
           reports = reports.then(() => report(all));
           reports.catch((error) => stop.abort(error));
         },

@@ -67,15 +67,19 @@ export interface RgbImage {
   readonly data: Uint8Array<ArrayBuffer>;
 }
 
-/** What a waiting caller hears. Steps count from 1. */
+/** A step that is done; steps count from 1. */
+export interface StepReport {
+  readonly step: number;
+  readonly steps: number;
+  readonly timestep: number;
+  readonly sigma: number;
+}
+
+/** What a waiting caller hears. */
 export type ProgressEvent =
   | { readonly type: "queued"; readonly position: number }
-  | {
+  | StepReport & {
     readonly type: "progress";
-    readonly step: number;
-    readonly steps: number;
-    readonly timestep: number;
-    readonly sigma: number;
     /** One small image for each image of the request, where previews were asked for. */
     readonly previews?: readonly RgbImage[] | undefined;
   };
@@ -112,6 +116,8 @@ export interface GenerateOptions {
   /** Stops the request within one step; the promise rejects with the signal's reason. */
   readonly signal?: AbortSignal | undefined;
   readonly onProgress?: ((event: ProgressEvent) => void) | undefined;
+  /** After each step that all images of the request have done; a throw ends the request. */
+  readonly onStep?: ((step: StepReport) => void) | undefined;
   /** Adds a preview to every k-th progress event; 0 or absent: none. */
   readonly previewEvery?: number | undefined;
 }

@@ -172,6 +172,20 @@ export class WeightPlan {
     }
   }
 
+  /**
+   * Allocates every parameter without filling it: enough to record against, on a device that holds
+   * nothing.
+   */
+  async allocate(checkpoint: Checkpoint, gpu: WeightGpu): Promise<void> {
+    this.check(checkpoint);
+    this.#gpu = gpu;
+    const jobs = this.#parameters.map((parameter) => ({
+      parameter,
+      dtype: chooseType(parameter, checkpoint, "auto"),
+    }));
+    await this.#allocate(jobs, gpu);
+  }
+
   async #allocate(jobs: readonly StreamJob[], gpu: WeightGpu): Promise<void> {
     const problems = new ProblemList();
     const sized = jobs.map((job) => {
