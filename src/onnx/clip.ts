@@ -1,0 +1,46 @@
+/** A CLIP text encoder as an ONNX graph. */
+import type { Gpu } from "../gpu/device.ts";
+import type { Tensor } from "../gpu/tensor.ts";
+import type { ClipComponent } from "../models/components.ts";
+import type { ClipTextConfig } from "../models/configs.ts";
+import type { OnnxFiles } from "./files.ts";
+import { OnnxGraph } from "./graph.ts";
+
+export class OnnxClip implements ClipComponent {
+  readonly hiddenSize: number;
+  readonly projectionDim: number;
+  readonly #graph: OnnxGraph;
+  readonly #penultimate: string;
+
+  private constructor(config: ClipTextConfig, graph: OnnxGraph, penultimate: string) {
+    this.hiddenSize = config.hidden_size;
+    this.projectionDim = config.projection_dim;
+    this.#graph = graph;
+    this.#penultimate = penultimate;
+  }
+
+  /** @throws {OnnxError} where the graph is not this encoder with its hidden states as outputs */
+  static async open(gpu: Gpu, config: ClipTextConfig, files: OnnxFiles): Promise<OnnxClip> {
+    // the state before the last layer: SD3 reads no later one
+    const penultimate = `hidden_states.${config.num_hidden_layers - 1}`;
+    const graph = await OnnxGraph.open(gpu, files, {
+      inputs: [{ name: "input_ids", dims: [1, null], kind: "ids" }],
+      outputs: [
+        { name: "text_embeds", dims: [1, config.projection_dim], kind: "float" },
+        { name: penultimate, dims: [1, null, config.hidden_size], kind: "float" },
+      ],
+    });
+    return new OnnxClip(config, graph, penultimate);
+  }
+
+  encode(ids: Int32Array, out: { penultimate: Tensor; pooled: Tensor }): Promise<void> {
+    return this.#graph.run(
+      { input_ids: ids },
+      { text_embeds: out.pooled, [this.#penultimate]: out.penultimate },
+    );
+  }
+
+  dispose(): Promise<void> {
+    return this.#graph.dispose();
+  }
+}

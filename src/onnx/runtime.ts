@@ -1,0 +1,111 @@
+/**
+ * onnxruntime-web with its native WebGPU execution provider, on our device. One module-wide lock:
+ * the runtime is one WebAssembly instance that handles one call at a time, and a second call made
+ * meanwhile never returns. Nor does any call after one failed in the middle: the first such failure
+ * is kept and answers all later calls.
+ */
+import { Mutex } from "async-mutex";
+import * as ort from "onnxruntime-web/webgpu";
+import type { Gpu } from "../gpu/device.ts";
+import { DeviceLostError } from "../gpu/errors.ts";
+import type { Owner } from "../gpu/ledger.ts";
+import { countedDevice } from "./counted_device.ts";
+import { OnnxError } from "./errors.ts";
+
+// The GPU computes; threads would only be started to wait for it.
+ort.env.wasm.numThreads = 1;
+ort.env.logLevel = "error";
+
+export type OrtSession = ort.InferenceSession;
+export type OrtTensor = ort.Tensor;
+export const OrtTensor = ort.Tensor;
+
+const lock = new Mutex();
+let failure: OnnxError | undefined;
+
+/**
+ * Where the page serves onnxruntime's `.wasm` files, before the first session. Not needed in Deno,
+ * which finds them beside the module.
+ */
+export function serveOnnxRuntimeFrom(url: string): void {
+  ort.env.wasm.wasmPaths = url;
+}
+
+/** @throws {OnnxError} with what onnxruntime says of the graph */
+export function createSession(
+  gpu: Gpu,
+  graph: string,
+  model: Uint8Array,
+  externalData: readonly { path: string; data: Uint8Array }[],
+): Promise<OrtSession> {
+  const counted = countedDevice(gpu);
+  return exclusive(gpu, graph, "weights", async () => {
+    // a graph that onnxruntime refuses leaves the runtime usable
+    try {
+      return await ort.InferenceSession.create(model, {
+        // typed as any GPU object would be; onnxruntime wants the device itself
+        executionProviders: [{ name: "webgpu", device: counted.device } as { name: "webgpu" }],
+        externalData,
+        preferredOutputLocation: "gpu-buffer",
+      });
+    } catch (error) {
+      throw new OnnxError(graph, messageOf(error), { cause: error });
+    }
+  });
+}
+
+/** @throws {OnnxError} or the error of a lost device */
+export function runSession(
+  gpu: Gpu,
+  graph: string,
+  session: OrtSession,
+  feeds: Readonly<Record<string, OrtTensor>>,
+  outputs: readonly string[],
+): Promise<Readonly<Record<string, OrtTensor>>> {
+  return exclusive(gpu, graph, "arena", () => session.run(feeds, outputs));
+}
+
+export function releaseSession(gpu: Gpu, graph: string, session: OrtSession): Promise<void> {
+  return exclusive(gpu, graph, "arena", () => session.release());
+}
+
+/** What to do when the device of the call under way is lost. */
+let onLost: { readonly gpu: Gpu; readonly reject: (error: Error) => void } | undefined;
+const watched = new WeakSet<Gpu>();
+
+function exclusive<T>(
+  gpu: Gpu,
+  graph: string,
+  owner: Owner,
+  work: () => Promise<T>,
+): Promise<T> {
+  if (!watched.has(gpu)) {
+    watched.add(gpu);
+    gpu.lost.then((lost) => {
+      if (onLost?.gpu === gpu) onLost.reject(lost);
+    });
+  }
+  return lock.runExclusive(async () => {
+    if (failure) throw failure;
+    countedDevice(gpu).owner = owner;
+    // onnxruntime would wait for a lost device for ever
+    const lost = Promise.withResolvers<never>();
+    onLost = { gpu, reject: lost.reject };
+    try {
+      return await Promise.race([work(), lost.promise]);
+    } catch (error) {
+      if (error instanceof OnnxError) throw error;
+      failure = new OnnxError(graph, messageOf(error), { cause: error });
+      throw error instanceof DeviceLostError ? error : failure;
+    } finally {
+      onLost = undefined;
+      countedDevice(gpu).owner = "arena";
+    }
+  });
+}
+
+/** onnxruntime's message without the path of its own build machine. */
+function messageOf(error: unknown): string {
+  const message = error instanceof Error ? error.message : String(error);
+  return message.replace(/^.*ERROR_MESSAGE: /s, "").replace(/\/\S+\/onnxruntime\/core\/\S+ /g, "");
+}

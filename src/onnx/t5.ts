@@ -1,0 +1,34 @@
+/** The T5 encoder as an ONNX graph. */
+import type { Gpu } from "../gpu/device.ts";
+import type { Tensor } from "../gpu/tensor.ts";
+import type { T5Component } from "../models/components.ts";
+import type { T5Config } from "../models/configs.ts";
+import type { OnnxFiles } from "./files.ts";
+import { OnnxGraph } from "./graph.ts";
+
+export class OnnxT5 implements T5Component {
+  readonly hiddenSize: number;
+  readonly #graph: OnnxGraph;
+
+  private constructor(config: T5Config, graph: OnnxGraph) {
+    this.hiddenSize = config.d_model;
+    this.#graph = graph;
+  }
+
+  /** @throws {OnnxError} where the graph is not this encoder */
+  static async open(gpu: Gpu, config: T5Config, files: OnnxFiles): Promise<OnnxT5> {
+    const graph = await OnnxGraph.open(gpu, files, {
+      inputs: [{ name: "input_ids", dims: [1, null], kind: "ids" }],
+      outputs: [{ name: "last_hidden_state", dims: [1, null, config.d_model], kind: "float" }],
+    });
+    return new OnnxT5(config, graph);
+  }
+
+  encode(ids: Int32Array, out: Tensor): Promise<void> {
+    return this.#graph.run({ input_ids: ids }, { last_hidden_state: out });
+  }
+
+  dispose(): Promise<void> {
+    return this.#graph.dispose();
+  }
+}
