@@ -1,13 +1,14 @@
+import workgroupSource from "../../kernels/layer_norm.wgsl" with { type: "text" };
 import rowSource from "../../kernels/layer_norm_row.wgsl" with { type: "text" };
 import { defineKernel } from "../gpu/kernel.ts";
 import type { Recorder } from "../gpu/program.ts";
 import { elements, type PerSample, type Tensor } from "../gpu/tensor.ts";
 import { checkChannels, checkPerSample, checkTensor } from "./check.ts";
-import { flatGrid } from "./grid.ts";
 import type { KernelUse } from "./kernel_use.ts";
+import { type NormVariant, normVariant } from "./norm_variant.ts";
 
 export interface LayerNormOptions {
-  /** (B, S, C) or (R, C); C a multiple of 4. */
+  /** (B, S, C), or (R, C) where nothing is per sample; C a multiple of 4. */
   readonly x: Tensor;
   /** (C) */
   readonly weight?: Tensor | undefined;
@@ -18,27 +19,38 @@ export interface LayerNormOptions {
   readonly shift?: PerSample | undefined;
   readonly eps: number;
   readonly label: string;
+  /** Default: what suits the adapter. */
+  readonly variant?: NormVariant;
 }
 
-const rowKernel = defineKernel("layer_norm_row", rowSource);
+const kernels = {
+  row: defineKernel("layer_norm_row", rowSource),
+  workgroup: defineKernel("layer_norm", workgroupSource),
+};
+
+/** Rows of an invocation of the row kernel. */
+const rowsPerInvocation = 2;
 
 /** LayerNorm over the last axis, with adaLN's modulation in the same pass. */
 export function layerNorm(rec: Recorder, options: LayerNormOptions): Tensor {
   const { x, weight, bias, scale, shift, eps, label } = options;
   const channels = checkChannels("layerNorm", "x", x);
-  const batch = x.shape[0]!;
   const rows = elements(x.shape) / channels;
   if (weight) checkTensor("layerNorm", "weight", weight, [channels]);
   if (bias) checkTensor("layerNorm", "bias", bias, [channels]);
   if (!scale !== !shift) throw new TypeError("layerNorm: scale and shift go together");
-  if (scale) checkPerSample("layerNorm", "scale", scale, batch, channels);
-  if (shift) checkPerSample("layerNorm", "shift", shift, batch, channels);
+  const samples = scale ? x.shape[0]! : 1;
+  if (scale) checkPerSample("layerNorm", "scale", scale, samples, channels);
+  if (shift) checkPerSample("layerNorm", "shift", shift, samples, channels);
 
+  const variant = options.variant ?? normVariant(rec.gpu);
+  const perSample = rows / samples;
+  const groups = variant === "row" ? Math.ceil(perSample / (16 * rowsPerInvocation)) : perSample;
   const y = rec.alloc(x.shape, label);
   const absent = rec.gpu.absent;
   rec.dispatch({
     label: `layerNorm/${label}`,
-    kernel: rowKernel,
+    kernel: kernels[variant],
     specialise: { override: { HAS_WEIGHT: !!weight, HAS_BIAS: !!bias, MODULATED: !!scale } },
     bindings: {
       x,
@@ -49,16 +61,15 @@ export function layerNorm(rec: Recorder, options: LayerNormOptions): Tensor {
       y,
     },
     params: {
-      rows,
       channels4: channels / 4,
-      rows_per_sample: rows / batch,
+      rows_per_sample: perSample,
       scale_offset: (scale?.offset ?? 0) / 4,
       scale_stride: (scale?.stride ?? 0) / 4,
       shift_offset: (shift?.offset ?? 0) / 4,
       shift_stride: (shift?.stride ?? 0) / 4,
       eps,
     },
-    grid: flatGrid(rows),
+    grid: [groups, samples, 1],
   });
   return y;
 }
@@ -70,4 +81,7 @@ const forms = flags.flatMap((HAS_WEIGHT) =>
   )
 );
 
-export const layerNormUses: readonly KernelUse[] = [{ kernel: rowKernel, specialisations: forms }];
+export const layerNormUses: readonly KernelUse[] = Object.values(kernels).map((kernel) => ({
+  kernel,
+  specialisations: forms,
+}));

@@ -1,10 +1,12 @@
+import workgroupSource from "../../kernels/rms_norm.wgsl" with { type: "text" };
 import rowSource from "../../kernels/rms_norm_row.wgsl" with { type: "text" };
 import { defineKernel } from "../gpu/kernel.ts";
 import type { Recorder } from "../gpu/program.ts";
 import { elements, type Tensor } from "../gpu/tensor.ts";
 import { checkChannels, checkTensor } from "./check.ts";
-import { flatGrid } from "./grid.ts";
+import { foldedGrid } from "./grid.ts";
 import type { KernelUse } from "./kernel_use.ts";
+import { type NormVariant, normVariant } from "./norm_variant.ts";
 
 export interface RmsNormOptions {
   /** (..., C); C a multiple of 4. */
@@ -13,24 +15,37 @@ export interface RmsNormOptions {
   readonly weight: Tensor;
   readonly eps: number;
   readonly label: string;
+  /** Default: what suits the adapter. */
+  readonly variant?: NormVariant;
 }
 
-const rowKernel = defineKernel("rms_norm_row", rowSource);
+const kernels = {
+  row: defineKernel("rms_norm_row", rowSource),
+  workgroup: defineKernel("rms_norm", workgroupSource),
+};
+
+/** Rows of a workgroup of the row kernel: 16 invocations with two rows each. */
+const rowsPerWorkgroup = 32;
 
 /** RMS norm over the last axis: T5's "layer norm", without mean and bias. */
-export function rmsNorm(rec: Recorder, { x, weight, eps, label }: RmsNormOptions): Tensor {
+export function rmsNorm(rec: Recorder, options: RmsNormOptions): Tensor {
+  const { x, weight, eps, label } = options;
   const channels = checkChannels("rmsNorm", "x", x);
   checkTensor("rmsNorm", "weight", weight, [channels]);
   const rows = elements(x.shape) / channels;
+  const variant = options.variant ?? normVariant(rec.gpu);
   const y = rec.alloc(x.shape, label);
   rec.dispatch({
     label: `rmsNorm/${label}`,
-    kernel: rowKernel,
+    kernel: kernels[variant],
     bindings: { x, weight, y },
     params: { rows, channels4: channels / 4, eps },
-    grid: flatGrid(rows),
+    grid: variant === "row" ? [Math.ceil(rows / rowsPerWorkgroup), 1, 1] : foldedGrid(rows),
   });
   return y;
 }
 
-export const rmsNormUses: readonly KernelUse[] = [{ kernel: rowKernel, specialisations: [{}] }];
+export const rmsNormUses: readonly KernelUse[] = Object.values(kernels).map((kernel) => ({
+  kernel,
+  specialisations: [{}],
+}));

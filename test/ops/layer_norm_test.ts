@@ -7,6 +7,7 @@ import { tolerance } from "../tolerance.ts";
 
 const eps = 1e-6;
 const label = "test";
+const variants = ["row", "workgroup"] as const;
 
 for (
   const [batch, tokens, channels] of [
@@ -20,64 +21,73 @@ for (
   ] as const
 ) {
   for (const form of ["plain", "weight", "bias", "affine", "modulated", "all"] as const) {
-    Deno.test(`layerNorm [${batch}, ${tokens}, ${channels}] ${form}`, async () => {
-      const shape = [batch, tokens, channels];
-      const x = random(batch * tokens * channels, 1, 3).map((v) => v + 0.5);
-      const weight = ["weight", "affine", "all"].includes(form) ? random(channels, 2) : undefined;
-      const bias = ["bias", "affine", "all"].includes(form) ? random(channels, 3) : undefined;
-      const modulated = form === "modulated" || form === "all";
-      const stride = 6 * channels;
-      const chunks = random(batch * stride, 4);
-      const at = (row: number, chunk: number, c: number) =>
-        chunks[Math.floor(row / tokens) * stride + chunk * channels + c]!;
-      const expected = reference({
-        x,
-        rows: batch * tokens,
-        channels,
-        eps,
-        weight,
-        bias,
-        ...modulated
-          ? { modulation: (row, c) => ({ shift: at(row, 3, c), scale: at(row, 4, c) }) }
-          : {},
-      });
-      const tensor = input(chunks, [batch, stride]);
-      const actual = await run((rec) =>
-        layerNorm(rec, {
-          x: input(x, shape),
-          weight: weight && input(weight, [channels]),
-          bias: bias && input(bias, [channels]),
-          shift: modulated ? { tensor, offset: 3 * channels, stride } : undefined,
-          scale: modulated ? { tensor, offset: 4 * channels, stride } : undefined,
+    for (const variant of variants) {
+      Deno.test(`layerNorm [${batch}, ${tokens}, ${channels}] ${form}, ${variant}`, async () => {
+        const shape = [batch, tokens, channels];
+        const x = random(batch * tokens * channels, 1, 3).map((v) => v + 0.5);
+        const weight = ["weight", "affine", "all"].includes(form) ? random(channels, 2) : undefined;
+        const bias = ["bias", "affine", "all"].includes(form) ? random(channels, 3) : undefined;
+        const modulated = form === "modulated" || form === "all";
+        const stride = 6 * channels;
+        const chunks = random(batch * stride, 4);
+        const at = (row: number, chunk: number, c: number) =>
+          chunks[Math.floor(row / tokens) * stride + chunk * channels + c]!;
+        const expected = reference({
+          x,
+          rows: batch * tokens,
+          channels,
           eps,
-          label,
-        })
-      );
-      assertClose(actual, expected, tolerance.op);
-    });
+          weight,
+          bias,
+          ...modulated
+            ? { modulation: (row, c) => ({ shift: at(row, 3, c), scale: at(row, 4, c) }) }
+            : {},
+        });
+        const tensor = input(chunks, [batch, stride]);
+        const actual = await run((rec) =>
+          layerNorm(rec, {
+            x: input(x, shape),
+            weight: weight && input(weight, [channels]),
+            bias: bias && input(bias, [channels]),
+            shift: modulated ? { tensor, offset: 3 * channels, stride } : undefined,
+            scale: modulated ? { tensor, offset: 4 * channels, stride } : undefined,
+            eps,
+            label,
+            variant,
+          })
+        );
+        assertClose(actual, expected, tolerance.op);
+      });
+    }
   }
 }
 
-Deno.test("layerNorm keeps its precision far from zero", async () => {
-  const channels = 1024;
-  // Values whose squares' mean would cancel: 1000 +- 0.5, exact in f32.
-  const x = Float32Array.from(random(channels, 5), (v) => 1000 + Math.round(v * 512) / 1024);
-  const expected = reference({ x, rows: 1, channels, eps });
-  const actual = await run((rec) => layerNorm(rec, { x: input(x, [1, channels]), eps, label }));
-  assertClose(actual, expected, tolerance.op);
-});
+for (const variant of variants) {
+  Deno.test(`layerNorm keeps its precision far from zero, ${variant}`, async () => {
+    const channels = 1024;
+    // Values whose squares' mean would cancel: 1000 +- 0.5, exact in f32.
+    const x = Float32Array.from(random(channels, 5), (v) => 1000 + Math.round(v * 512) / 1024);
+    const expected = reference({ x, rows: 1, channels, eps });
+    const actual = await run((rec) =>
+      layerNorm(rec, { x: input(x, [1, channels]), eps, label, variant })
+    );
+    assertClose(actual, expected, tolerance.op);
+  });
 
-Deno.test("layerNorm of a sample does not depend on the batch around it", async () => {
-  const [tokens, channels] = [33, 132];
-  const x = random(3 * tokens * channels, 6);
-  const norm = (data: Float32Array<ArrayBuffer>, batch: number) =>
-    run((rec) => layerNorm(rec, { x: input(data, [batch, tokens, channels]), eps, label }));
-  const together = await norm(x, 3);
-  for (let sample = 0; sample < 3; sample++) {
-    const range = [sample * tokens * channels, (sample + 1) * tokens * channels] as const;
-    assert.deepEqual(await norm(x.slice(...range), 1), together.slice(...range));
-  }
-});
+  Deno.test(`layerNorm of a sample does not depend on the batch around it, ${variant}`, async () => {
+    const [tokens, channels] = [33, 132];
+    const x = random(3 * tokens * channels, 6);
+    const norm = (data: Float32Array<ArrayBuffer>, batch: number) =>
+      run((rec) =>
+        layerNorm(rec, { x: input(data, [batch, tokens, channels]), eps, label, variant })
+      );
+    const together = await norm(x, 3);
+    for (let sample = 0; sample < 3; sample++) {
+      const range = [sample * tokens * channels, (sample + 1) * tokens * channels] as const;
+      assert.deepEqual(await norm(x.slice(...range), 1), together.slice(...range));
+    }
+  });
+}
 
 Deno.test("layerNorm names a misshapen tensor", () => {
   const rec = gpu.record("misshapen");
