@@ -77,7 +77,7 @@ export function inferenceSchema(limits: FieldLimits, model: ModelInfo) {
       `must be a multiple of ${sizeMultiple} from ${sizeMultiple} to ${limits.maxSize}`;
     return z.int(message).min(sizeMultiple, message).max(limits.maxSize, message)
       .multipleOf(sizeMultiple, message).nullish()
-      .openapi({ description: `${name} in pixels`, default: fallback });
+      .openapi({ description: `${name} in pixels`, default: fallback, multipleOf: sizeMultiple });
   };
   return z.strictObject({
     ...sharedFields(limits, model),
