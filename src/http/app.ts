@@ -30,7 +30,8 @@ import { modelsRoute } from "./routes/models.ts";
 import { openApiRoute } from "./routes/openapi.ts";
 import { rootRoute, staticFile } from "./routes/root.ts";
 import { statusRoute } from "./routes/status.ts";
-import { fieldLimits, toParameters } from "./schemas.ts";
+import { toParameters } from "../pipeline/parameters.ts";
+import { fieldLimits } from "./schemas.ts";
 import { rejectInvalid } from "./validation.ts";
 
 /** Characters of a path in the log; nothing that is served has a longer one. */

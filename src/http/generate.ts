@@ -11,7 +11,7 @@ import type { AppContext, AppEnv } from "./context.ts";
 import { type ErrorBody, toErrorResponse } from "./errors.ts";
 import type { Job } from "./jobs.ts";
 import { baseUrl } from "./public_url.ts";
-import { toParameters } from "./schemas.ts";
+import { toParameters } from "../pipeline/parameters.ts";
 
 export interface JobOptions {
   readonly id?: string | undefined;

@@ -9,8 +9,7 @@ import type { Gpu } from "../gpu/device.ts";
 import { elements, type Tensor } from "../gpu/tensor.ts";
 import type { PreparedText } from "../models/components.ts";
 import { TorchCpuGenerator } from "../random/torch_cpu.ts";
-import { retrieveTimesteps } from "../schedulers/async_scheduler.ts";
-import { calculateShift, type Scheduler } from "../schedulers/mod.ts";
+import type { Scheduler } from "../schedulers/mod.ts";
 import { encodePrompt, type PromptTokens } from "../text_encoders/prompt_embeds.ts";
 import { DecodeStage } from "./decode_stage.ts";
 import { DenoiseBatcher, type ScheduledStep } from "./denoise_batcher.ts";
@@ -19,6 +18,7 @@ import { type ModelDescription, type PromptTriple, t5Length, tokenize } from "./
 import { PreviewProjection, Previews } from "./previews.ts";
 import { PromptCache, type TextLease } from "./prompt_cache.ts";
 import { resolveRequest } from "./request.ts";
+import { scheduleSteps } from "./schedule.ts";
 import type {
   GeneratedImage,
   GenerateOptions,
@@ -89,6 +89,7 @@ export class StableDiffusion3Pipeline {
     const latents: Tensor[] = [];
     try {
       const encoded = performance.now();
+      const encodeBytes = this.gpu.ledger.total;
       const seeds = Array.from(
         { length: resolved.numImagesPerPrompt },
         (_, k) => resolved.seed + k,
@@ -97,6 +98,7 @@ export class StableDiffusion3Pipeline {
       for (const generator of generators) latents.push(this.initialLatents(resolved, generator));
       await this.denoise(resolved, steps, prompts, latents, generators, options);
       const denoised = performance.now();
+      const denoiseBytes = this.gpu.ledger.total;
 
       const images: GeneratedImage[] = [];
       for (const [k, tensor] of latents.entries()) {
@@ -107,6 +109,7 @@ export class StableDiffusion3Pipeline {
         images,
         parameters: resolved,
         truncated: prompts.truncated,
+        memory: { encode: encodeBytes, denoise: denoiseBytes, decode: this.gpu.ledger.total },
         timings: {
           queued: 0,
           encode: (encoded - started) / 1000,
@@ -121,39 +124,14 @@ export class StableDiffusion3Pipeline {
     }
   }
 
-  /** The request's own schedule, from a clone of the template. */
+  /** The request's own steps; the template is not touched. */
   schedule(request: ResolvedRequest): readonly ScheduledStep[] {
-    const { scheduler, timesteps } = retrieveTimesteps(this.scheduler, {
-      ...(request.sigmas
-        ? { sigmas: [...request.sigmas] }
-        : { numInferenceSteps: request.numInferenceSteps }),
-      ...this.shift(request),
-      returnScheduler: true,
-    });
-    return Array.from(timesteps, (timestep, i) => ({
+    const scheduler = scheduleSteps(this.model, request, this.scheduler);
+    return Array.from(scheduler.timesteps, (timestep, i) => ({
       timestep,
       sigma: scheduler.sigmas[i]!,
       ...scheduler.stepCoefficients(i),
     }));
-  }
-
-  /** Resolution-dependent shift, where the scheduler's config asks for it. */
-  shift({ height, width }: ResolvedRequest): { mu?: number } {
-    const { config } = this.scheduler;
-    if (!config.use_dynamic_shifting) return {};
-    const patch = this.model.info.sizeMultiple;
-    const { base_image_seq_len, max_image_seq_len, base_shift, max_shift } = config as Record<
-      string,
-      number
-    >;
-    return {
-      mu: calculateShift((height / patch) * (width / patch), {
-        baseSeqLen: base_image_seq_len!,
-        maxSeqLen: max_image_seq_len!,
-        baseShift: base_shift!,
-        maxShift: max_shift!,
-      }),
-    };
   }
 
   /** Embeddings of prompt and, under guidance, negative prompt; on loan from the cache. */

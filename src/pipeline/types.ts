@@ -101,6 +101,8 @@ export interface GenerateResult {
   readonly images: readonly GeneratedImage[];
   readonly parameters: ResolvedRequest;
   readonly timings: Timings;
+  /** Bytes of GPU memory in use by everything on the device at the end of each stage. */
+  readonly memory: { readonly encode: number; readonly denoise: number; readonly decode: number };
   /** Encoders whose token limit cut the prompt, with what was left out. */
   readonly truncated: readonly TruncatedPrompt[];
 }

@@ -1,0 +1,232 @@
+/** The command line: argument parsing and progress, nothing else. */
+// deno-lint-ignore-file no-console
+import cliProgress from "cli-progress";
+import { Command, InvalidArgumentError, Option } from "commander";
+import { ensureAdapter, prepareAdapter } from "./adapter.ts";
+import { DeviceLostError, DeviceUnavailableError } from "./src/gpu/errors.ts";
+import { encodePng } from "./src/image/png.ts";
+import { ConfigError } from "./src/models/configs.ts";
+import { dryRun } from "./src/pipeline/dry_run.ts";
+import { openEngine } from "./src/pipeline/engine.ts";
+import { InvalidRequestError } from "./src/pipeline/errors.ts";
+import { toParameters } from "./src/pipeline/parameters.ts";
+import type { Engine, GenerateRequest, GenerateResult } from "./src/pipeline/types.ts";
+import { directorySource } from "./src/weights/deno_source.ts";
+import { WeightsError } from "./src/weights/errors.ts";
+import { FileNotFoundError, FileReadError } from "./src/weights/source.ts";
+
+const defaultModel = new URL("./fixtures/sd35-tiny", import.meta.url).pathname;
+
+/** Errors whose message is all that a user needs. */
+const expected = [
+  ConfigError,
+  DeviceLostError,
+  DeviceUnavailableError,
+  FileNotFoundError,
+  FileReadError,
+  InvalidRequestError,
+  WeightsError,
+];
+
+interface GenerateFlags {
+  readonly model: string;
+  readonly prompt2?: string;
+  readonly prompt3?: string;
+  readonly negativePrompt?: string;
+  readonly negativePrompt2?: string;
+  readonly negativePrompt3?: string;
+  readonly numInferenceSteps?: number;
+  readonly sigmas?: readonly number[];
+  readonly guidanceScale?: number;
+  readonly height?: number;
+  readonly width?: number;
+  readonly seed?: number;
+  readonly numImagesPerPrompt?: number;
+  readonly maxSequenceLength?: number;
+  readonly skipGuidanceLayers?: readonly number[];
+  readonly skipLayerGuidanceScale?: number;
+  readonly skipLayerGuidanceStart?: number;
+  readonly skipLayerGuidanceStop?: number;
+  readonly output: string;
+  readonly dryRun?: boolean;
+  readonly install: boolean;
+}
+
+const program = new Command("deno task").description("Stable Diffusion 3 and 3.5 on WebGPU");
+// `deno task generate --help` should show what the user typed.
+program.command("generate")
+  .description("Make an image from a prompt.")
+  .argument("<prompt>")
+  .option("--model <dir>", "model in the diffusers layout", defaultModel)
+  .option("--prompt-2 <text>", "for the second CLIP (default: the prompt)")
+  .option("--prompt-3 <text>", "for T5 (default: the prompt)")
+  .option("--negative-prompt <text>", "what the image should not show")
+  .option("--negative-prompt-2 <text>", "for the second CLIP")
+  .option("--negative-prompt-3 <text>", "for T5")
+  .option("--num-inference-steps <n>", "denoising steps (default: 28)", integer)
+  .option("--sigmas <list>", "custom schedule, falling, separated by commas", numbers)
+  .option("--guidance-scale <x>", "1 or less: no guidance (default: 7)", number)
+  .option("--height <pixels>", "default: the model's own", integer)
+  .option("--width <pixels>", "default: the model's own", integer)
+  .option("--seed <n>", "as torch.Generator().manual_seed; image k uses seed + k", integer)
+  .option("--num-images-per-prompt <n>", "default: 1", integer)
+  .option("--max-sequence-length <n>", "tokens for T5 (default: 256 or the model's limit)", integer)
+  .option("--skip-guidance-layers <list>", "skip-layer guidance: blocks, by commas", numbers)
+  .option("--skip-layer-guidance-scale <x>", "default: 2.8", number)
+  .option("--skip-layer-guidance-start <x>", "fraction of the steps (default: 0.01)", number)
+  .option("--skip-layer-guidance-stop <x>", "fraction of the steps (default: 0.2)", number)
+  .option("--output <file>", "several images: -1, -2, ... before the ending", "image.png")
+  .option("--dry-run", "print what would be done as JSON, without a GPU")
+  .addOption(new Option("--no-install", "do not install a software driver where there is none"))
+  .action(generate);
+
+program.exitOverride();
+try {
+  await program.parseAsync(Deno.args, { from: "user" });
+} catch (error) {
+  if (error instanceof Error && "exitCode" in error) Deno.exit(error.exitCode as number);
+  if (!expected.some((type) => error instanceof type)) throw error;
+  console.error((error as Error).message);
+  Deno.exit(1);
+}
+
+async function generate(prompt: string, flags: GenerateFlags): Promise<void> {
+  const request = toRequest(prompt, flags);
+  const source = directorySource(flags.model);
+  if (flags.dryRun) {
+    console.log(JSON.stringify(await dryRun(source, request), null, 2));
+    return;
+  }
+  if (!flags.output.endsWith(".png")) {
+    throw new InvalidRequestError("output", `--output must end in .png, got ${flags.output}`);
+  }
+  if (!await ensureAdapter({ install: flags.install, log: (line) => console.error(line) })) {
+    return await startAgain();
+  }
+  const started = performance.now();
+  const engine = await openEngine(source, prepareAdapter());
+  const loaded = (performance.now() - started) / 1000;
+  try {
+    const stop = new AbortController();
+    const interrupt = () => stop.abort(new InvalidRequestError("signal", "Stopped"));
+    Deno.addSignalListener("SIGINT", interrupt);
+    const result = await withProgress((onProgress) =>
+      engine.generate(request, { onProgress, signal: stop.signal })
+    );
+    Deno.removeSignalListener("SIGINT", interrupt);
+    await save(result, flags.output);
+    report(engine, result, loaded);
+  } finally {
+    await engine.close();
+    await source.close();
+  }
+}
+
+function toRequest(prompt: string, flags: GenerateFlags): GenerateRequest {
+  const { skipGuidanceLayers: layers } = flags;
+  const options = {
+    scale: flags.skipLayerGuidanceScale,
+    start: flags.skipLayerGuidanceStart,
+    stop: flags.skipLayerGuidanceStop,
+  };
+  const given = Object.entries(options).filter(([, value]) => value !== undefined);
+  if (!layers && given.length) {
+    throw new InvalidRequestError(
+      "skip_guidance_layers",
+      `--skip-layer-guidance-${given[0]![0]} needs --skip-guidance-layers`,
+    );
+  }
+  return {
+    ...flags,
+    prompt,
+    skipLayerGuidance: layers && { layers, ...Object.fromEntries(given) },
+  };
+}
+
+type Progress = NonNullable<NonNullable<Parameters<Engine["generate"]>[1]>["onProgress"]>;
+
+/** A bar on a terminal, plain lines elsewhere; both on standard error. */
+async function withProgress<T>(work: (onProgress: Progress) => Promise<T>): Promise<T> {
+  if (!Deno.stderr.isTerminal()) {
+    return await work((event) => {
+      if (event.type === "progress") console.error(`step ${event.step}/${event.steps}`);
+    });
+  }
+  const bar = new cliProgress.SingleBar({
+    format: "{bar} {value}/{total} steps, {eta_formatted} left",
+    hideCursor: true,
+  }, cliProgress.Presets.shades_classic);
+  let running = false;
+  try {
+    return await work((event) => {
+      if (event.type !== "progress") return;
+      if (!running) bar.start(event.steps, 0);
+      running = true;
+      bar.update(event.step);
+    });
+  } finally {
+    if (running) bar.stop();
+  }
+}
+
+async function save(result: GenerateResult, output: string): Promise<void> {
+  for (const [k, image] of result.images.entries()) {
+    const path = result.images.length === 1 ? output : output.replace(/\.png$/, `-${k + 1}.png`);
+    const parameters = toParameters({ ...result.parameters, seed: image.seed });
+    await Deno.writeFile(path, encodePng(image, { parameters: asciiJson(parameters) }));
+    console.log(`${path} (seed ${image.seed})`);
+  }
+}
+
+/** JSON without a character beyond ASCII, so that it is valid in a tEXt chunk as it is. */
+function asciiJson(value: unknown): string {
+  return JSON.stringify(value).replace(
+    /[\u0080-\uffff]/g,
+    (c) => `\\u${c.charCodeAt(0).toString(16).padStart(4, "0")}`,
+  );
+}
+
+function report(engine: Engine, { timings, memory, truncated }: GenerateResult, loaded: number) {
+  const { weights } = engine.status().memory;
+  const row = (stage: string, seconds: number, bytes: number) =>
+    console.error(
+      `${stage.padEnd(8)} ${seconds.toFixed(2).padStart(8)} s ${mib(bytes).padStart(10)} MiB`,
+    );
+  for (const { encoder, field, removed } of truncated) {
+    console.error(`${encoder} cut the ${field} before: ${removed}`);
+  }
+  console.error(`${"stage".padEnd(8)} ${"time".padStart(10)} ${"GPU memory".padStart(14)}`);
+  row("load", loaded, weights);
+  row("encode", timings.encode, memory.encode);
+  row("denoise", timings.denoise, memory.denoise);
+  row("decode", timings.decode, memory.decode);
+}
+
+const mib = (bytes: number) => (bytes / 2 ** 20).toFixed(1);
+
+/** The driver that was just installed is seen by a new process only. */
+async function startAgain(): Promise<void> {
+  const { code } = await new Deno.Command(Deno.execPath(), {
+    args: ["run", "-A", Deno.mainModule, ...Deno.args, "--no-install"],
+    stdin: "inherit",
+  }).spawn().status;
+  Deno.exit(code);
+}
+
+function number(text: string): number {
+  const value = Number(text);
+  if (text.trim() === "" || !Number.isFinite(value)) {
+    throw new InvalidArgumentError("Not a number.");
+  }
+  return value;
+}
+
+function integer(text: string): number {
+  const value = number(text);
+  if (!Number.isSafeInteger(value)) throw new InvalidArgumentError("Not an integer.");
+  return value;
+}
+
+function numbers(text: string): number[] {
+  return text.split(",").map(number);
+}
