@@ -58,8 +58,7 @@ export async function serveFile(c: Context, path: string, about: FileHeaders): P
     const info = await file.stat();
     if (!info.isFile) throw notFound();
     const { contentType, cacheControl, etag: given, ...extra } = about;
-    const etag = given ??
-      `"${info.size.toString(16)}-${(info.mtime?.getTime() ?? 0).toString(16)}"`;
+    const etag = given ?? entityTag(info);
     const headers = new Headers({
       "Accept-Ranges": "bytes",
       "Cache-Control": cacheControl,
@@ -92,6 +91,11 @@ export async function serveFile(c: Context, path: string, about: FileHeaders): P
 function isNoFile(error: unknown): boolean {
   return error instanceof Deno.errors.NotFound || error instanceof Deno.errors.NotADirectory ||
     (error as { code?: string }).code === "ENAMETOOLONG";
+}
+
+/** A strong entity tag from a file's size and time of change. */
+export function entityTag({ size, mtime }: Deno.FileInfo): string {
+  return `"${size.toString(16)}-${(mtime?.getTime() ?? 0).toString(16)}"`;
 }
 
 /** If-None-Match compares weakly: `W/` does not matter. */

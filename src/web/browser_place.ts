@@ -83,8 +83,13 @@ export class BrowserPlace implements Runner {
   async run(request: GenerateRequest, options: RunOptions): Promise<RunResult> {
     if (this.#problem !== undefined) throw new RunError("failed", this.#problem);
     try {
+      if (this.#engine === undefined) {
+        options.onEvent({ type: "preparing", text: "Loading the model" });
+      }
       const engine = this.#engine ??
         await unlessAborted(this.#opening?.engine ?? this.#openOffer(), options.signal);
+      // The first request of a size takes longer: its kernels are compiled.
+      options.onEvent({ type: "preparing", text: "Preparing the GPU" });
       const running = engine.generate(request, {
         signal: options.signal,
         previewEvery: options.previewEvery,
@@ -124,7 +129,12 @@ export class BrowserPlace implements Runner {
     }
     // Asked for here: the browser may show a question, which a worker cannot.
     await navigator.storage?.persist?.();
-    return await this.#open({ from: "server", url: `${this.#base}model/`, listing });
+    return await this.#open({
+      from: "server",
+      url: `${this.#base}model/`,
+      listing,
+      apiKey: this.#apiKey(),
+    });
   }
 
   async #openFolder({ name, files }: PickedFolder): Promise<Engine> {

@@ -8,6 +8,7 @@ export type OpenOptions =
     /** Folder of the files, ending in `/`. */
     readonly url: string;
     readonly listing: ModelListing;
+    readonly apiKey: string | undefined;
   }
   | { readonly from: "files"; readonly name: string; readonly files: ReadonlyMap<string, File> };
 

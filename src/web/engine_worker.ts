@@ -20,9 +20,11 @@ serveEngine(scope, async (options) => {
 
 async function openSource(options: OpenOptions): Promise<FileSource> {
   if (options.from === "files") return blobSource(options.name, options.files);
+  const { url, listing, apiKey } = options;
   const { source, notKept } = await cachedModel(
-    options.url,
-    options.listing,
+    url,
+    listing,
+    apiKey === undefined ? {} : { Authorization: `Bearer ${apiKey}` },
     (bytesDone, bytesTotal) => tell({ type: "loading", stage: "fetch", bytesDone, bytesTotal }),
   );
   if (notKept !== undefined) tell({ type: "notKept", reason: notKept });

@@ -36,6 +36,10 @@ export class JobCard {
 
   /** Shows what the request just said. */
   hear(event: RunEvent): void {
+    if (event.type === "preparing") {
+      this.#show("running", "", event.text);
+      return;
+    }
     if (event.type === "queued") {
       if (event.position > 0) this.#show("queued", `${event.position}`, "Place in the queue");
       else this.#show("running", "", "Starting");

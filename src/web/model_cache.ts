@@ -6,7 +6,12 @@ import type { FileSource } from "../weights/source.ts";
 /** `model/index.json`: what there is to fetch. Sizes in bytes. */
 export interface ModelListing {
   readonly name: string;
-  readonly files: readonly { readonly path: string; readonly size: number }[];
+  readonly files: readonly {
+    readonly path: string;
+    readonly size: number;
+    /** Changes with the file's contents. */
+    readonly etag: string;
+  }[];
 }
 
 export interface CachedModel {
@@ -40,9 +45,10 @@ export function totalBytes(listing: ModelListing): number {
 export async function cachedModel(
   baseUrl: string,
   listing: ModelListing,
+  headers: Readonly<Record<string, string>>,
   onProgress: (bytesDone: number, bytesTotal: number) => void,
 ): Promise<CachedModel> {
-  const remote = fetchSource(baseUrl, listing.files.map(({ path }) => path));
+  const remote = fetchSource(baseUrl, listing.files.map(({ path }) => path), headers);
   const key = await keyOf(baseUrl, listing);
   try {
     // Two tabs that fetch the same model take turns: only one may write a file at a time.

@@ -102,8 +102,8 @@ export class ModelPanel {
         "p",
         { class: "drop" },
         "Runs on your own GPU. ",
-        offer ? "The server's model is kept in this browser, or drop" : "Drop",
-        " the folder of a model (diffusers layout) here.",
+        offer ? "Load the server's model, which stays here for the next visit, or drop" : "Drop",
+        " the folder of a model in the diffusers layout here.",
       ),
       el(
         "div",

@@ -7,6 +7,8 @@ import type {
 
 /** What a card hears while its request runs. `previews` are URLs an `<img>` can show. */
 export type RunEvent =
+  /** Something comes before the first step, e.g. the model has to be loaded. */
+  | { readonly type: "preparing"; readonly text: string }
   | { readonly type: "queued"; readonly position: number }
   | {
     readonly type: "progress";

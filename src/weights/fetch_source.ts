@@ -4,8 +4,13 @@ import { FileNotFoundError, FileReadError, type FileSource, isInnerPath } from "
 /**
  * The files named in `files` (relative paths) under `baseUrl`. HTTP has no listing, so the caller
  * says what there is; anything else is "not found" without a request.
+ * @param headers sent with every request, e.g. `Authorization`
  */
-export function fetchSource(baseUrl: string | URL, files: readonly string[]): FileSource {
+export function fetchSource(
+  baseUrl: string | URL,
+  files: readonly string[],
+  headers: Readonly<Record<string, string>> = {},
+): FileSource {
   const base = String(baseUrl).replace(/\/*$/, "/");
   const known = new Set(files.filter(isInnerPath));
   const sizes = new Map<string, number>();
@@ -15,7 +20,9 @@ export function fetchSource(baseUrl: string | URL, files: readonly string[]): Fi
     const url = base + path.split("/").map(encodeURIComponent).join("/");
     let response: Response;
     try {
-      response = await fetch(url, range ? { headers: { range: `bytes=${range}` } } : {});
+      response = await fetch(url, {
+        headers: range ? { ...headers, range: `bytes=${range}` } : headers,
+      });
     } catch (error) {
       throw new FileReadError(base, path, `the request failed: ${String(error)}`);
     }

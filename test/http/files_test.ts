@@ -124,9 +124,15 @@ Deno.test("model files are listed and served in byte ranges", async () => {
     await put(`${folder}/model/tokenizer/a file.json`, "{}");
     const { name, files } = await (await request("/model/index.json")).json();
     assert.equal(name, "model");
+    const etags = new Map<string, string>();
+    for (const { path, etag } of files) etags.set(path, etag);
     assert.deepEqual(files, [
-      { path: "tokenizer/a file.json", size: 2 },
-      { path: "transformer/model.safetensors", size: 200_000 },
+      { path: "tokenizer/a file.json", size: 2, etag: etags.get("tokenizer/a file.json") },
+      {
+        path: "transformer/model.safetensors",
+        size: 200_000,
+        etag: etags.get("transformer/model.safetensors"),
+      },
     ]);
     assert.equal(await (await request("/model/tokenizer/a%20file.json")).text(), "{}");
     const path = "/model/transformer/model.safetensors";
@@ -134,6 +140,7 @@ Deno.test("model files are listed and served in byte ranges", async () => {
     assert.equal(whole.headers.get("Accept-Ranges"), "bytes");
     assert.deepEqual(await whole.bytes(), weights);
     const etag = whole.headers.get("ETag")!;
+    assert.equal(etag, etags.get("transformer/model.safetensors"));
     const ranges: [string, number, number][] = [
       ["bytes=0-0", 0, 1],
       ["bytes=10-19", 10, 20],

@@ -7,16 +7,25 @@ import { join } from "node:path";
 import { directorySource } from "../../weights/deno_source.ts";
 import { FileNotFoundError } from "../../weights/source.ts";
 import type { AppContext, Route } from "../context.ts";
-import { contentType, notFound, serveFile } from "../files.ts";
+import { contentType, entityTag, notFound, serveFile } from "../files.ts";
 
 /** Answers of both: the browser keeps its copy and asks whether it is still good. */
 const REVALIDATE = "no-cache";
 
-/** Every file below `folder` with its size, by its path relative to it. */
-async function listFiles(folder: string): Promise<Map<string, number>> {
+/** By its tag a client knows whether its copy of a file is still good. */
+interface ListedFile {
+  readonly size: number;
+  readonly etag: string;
+}
+
+/** Every file below `folder`, by its path relative to it. */
+async function listFiles(folder: string): Promise<Map<string, ListedFile>> {
   const source = directorySource(folder);
-  const files = new Map<string, number>();
-  for (const path of await source.list()) files.set(path, await source.size(path));
+  const files = new Map<string, ListedFile>();
+  for (const path of await source.list()) {
+    const info = await Deno.stat(join(folder, path));
+    files.set(path, { size: info.size, etag: entityTag(info) });
+  }
   return files;
 }
 
@@ -24,7 +33,7 @@ export const modelFilesRoute: Route = (app, { config, guard }: AppContext) => {
   const folder = config.browserModel;
   if (folder === undefined) return;
   // The listing is what may be served: a path that is not in it does not exist.
-  let listing: Promise<Map<string, number>> | undefined;
+  let listing: Promise<Map<string, ListedFile>> | undefined;
   const list = async () => {
     try {
       return await (listing ??= listFiles(folder));
@@ -40,7 +49,7 @@ export const modelFilesRoute: Route = (app, { config, guard }: AppContext) => {
     c.header("Cache-Control", REVALIDATE);
     return c.json({
       name: folder.replace(/\/+$/, "").split("/").at(-1),
-      files: [...files].map(([path, size]) => ({ path, size })),
+      files: [...files].map(([path, about]) => ({ path, ...about })),
     });
   });
   app.get("/model/:path{.+}", guard.key, async (c) => {
