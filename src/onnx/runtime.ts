@@ -47,6 +47,8 @@ export function createSession(
         executionProviders: [{ name: "webgpu", device: counted.device } as { name: "webgpu" }],
         externalData,
         preferredOutputLocation: "gpu-buffer",
+        // errors; else it warns of the shape arithmetic that it keeps on the CPU by design
+        logSeverityLevel: 3,
       });
     } catch (error) {
       throw new OnnxError(graph, messageOf(error), { cause: error });
