@@ -202,7 +202,9 @@ function report(engine: Engine, { timings, memory, truncated }: GenerateResult, 
   row("decode", timings.decode, memory.decode);
 }
 
-const mib = (bytes: number) => (bytes / 2 ** 20).toFixed(1);
+function mib(bytes: number): string {
+  return (bytes / 2 ** 20).toFixed(1);
+}
 
 /** The driver that was just installed is seen by a new process only. */
 async function startAgain(): Promise<void> {
