@@ -30,14 +30,14 @@ fn main(
 ) {
   let sample = group.y;
   let first = group.x * params.group_channels;
-  let parts = params.strip_count * params.group_channels;
   let size = f32(params.pixels) * f32(params.group_channels);
 
   var sum = 0.0;
-  for (var i = lane; i < parts; i += 64u) {
-    let strip = i / params.group_channels;
-    let row = (sample * params.strip_count + strip) * 2u * params.channels;
-    sum += pixels_of(strip) * strips[row + first + i % params.group_channels];
+  for (var strip = lane; strip < params.strip_count; strip += 64u) {
+    let row = (sample * params.strip_count + strip) * 2u * params.channels + first;
+    var part = 0.0;
+    for (var c = 0u; c < params.group_channels; c++) { part += strips[row + c]; }
+    sum += pixels_of(strip) * part;
   }
   sums[lane] = sum;
   for (var half = 32u; half > 0u; half /= 2u) {
@@ -49,12 +49,16 @@ fn main(
   workgroupBarrier();
 
   sum = 0.0;
-  for (var i = lane; i < parts; i += 64u) {
-    let strip = i / params.group_channels;
-    let row = (sample * params.strip_count + strip) * 2u * params.channels;
-    let at = row + first + i % params.group_channels;
-    let off = strips[at] - mean;
-    sum += strips[at + params.channels] + pixels_of(strip) * off * off;
+  for (var strip = lane; strip < params.strip_count; strip += 64u) {
+    let row = (sample * params.strip_count + strip) * 2u * params.channels + first;
+    var inside = 0.0;
+    var between = 0.0;
+    for (var c = 0u; c < params.group_channels; c++) {
+      let off = strips[row + c] - mean;
+      inside += strips[row + params.channels + c];
+      between += off * off;
+    }
+    sum += inside + pixels_of(strip) * between;
   }
   sums[lane] = sum;
   for (var half = 32u; half > 0u; half /= 2u) {
