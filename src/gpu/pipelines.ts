@@ -1,4 +1,4 @@
-/** Compute pipelines, keyed by the very text and constants that make them. */
+/** Compute pipelines, keyed by what makes them: a kernel's text and how it is specialised. */
 import { KernelError } from "./errors.ts";
 import { type BindingKind, type Kernel, type Specialisation, specialise } from "./kernel.ts";
 
@@ -10,7 +10,8 @@ export interface Pipeline {
 
 export class PipelineCache {
   readonly #device: GPUDevice;
-  readonly #pipelines = new Map<string, Pipeline>();
+  /** By the kernel's text, then by its specialisation. */
+  readonly #pipelines = new Map<string, Map<string, Pipeline>>();
   #pending: Promise<void>[] = [];
 
   constructor(device: GPUDevice) {
@@ -18,19 +19,21 @@ export class PipelineCache {
   }
 
   get size(): number {
-    return this.#pipelines.size;
+    return [...this.#pipelines.values()].reduce((sum, forms) => sum + forms.size, 0);
   }
 
   /** A pipeline at once; whether it is valid is known after `settled()`. */
   get(kernel: Kernel, specialisation: Specialisation = {}): Pipeline {
-    const constants = numbers(specialisation.override ?? {});
-    const code = specialise(kernel, specialisation);
-    const key = `${JSON.stringify(constants)}\n${code}`;
-    const cached = this.#pipelines.get(key);
-    if (cached) return cached;
-    const made = this.#create(kernel, code, constants, key);
-    this.#pipelines.set(key, made);
-    return made;
+    let forms = this.#pipelines.get(kernel.source);
+    if (!forms) this.#pipelines.set(kernel.source, forms = new Map());
+    const { alias, const: constants, override } = specialisation;
+    const key = JSON.stringify([alias, constants, override].map(sorted));
+    let pipeline = forms.get(key);
+    if (!pipeline) {
+      pipeline = this.#create(kernel, specialisation, () => forms.delete(key));
+      forms.set(key, pipeline);
+    }
+    return pipeline;
   }
 
   /** Rejects with the first KernelError among the pipelines made since the last call. */
@@ -40,8 +43,12 @@ export class PipelineCache {
     await Promise.all(pending);
   }
 
-  #create(kernel: Kernel, code: string, constants: Record<string, number>, key: string): Pipeline {
+  #create(kernel: Kernel, specialisation: Specialisation, forget: () => void): Pipeline {
     const device = this.#device;
+    const code = specialise(kernel, specialisation);
+    const constants = Object.fromEntries(
+      sorted(specialisation.override).map(([name, value]) => [name, Number(value)]),
+    );
     device.pushErrorScope("validation");
     const module = device.createShaderModule({ label: kernel.name, code });
     const layout = device.createBindGroupLayout({
@@ -60,7 +67,7 @@ export class PipelineCache {
     this.#pending.push(
       device.popErrorScope().then(async (error) => {
         if (!error) return;
-        this.#pipelines.delete(key);
+        forget();
         const info = await module.getCompilationInfo();
         const messages = info.messages.filter((m) => m.type === "error")
           .map((m) => `line ${m.lineNum}: ${m.message.trim()}`);
@@ -82,8 +89,6 @@ function layoutEntry(kind: BindingKind): Omit<GPUBindGroupLayoutEntry, "binding"
   }
 }
 
-function numbers(values: Readonly<Record<string, number | boolean>>): Record<string, number> {
-  return Object.fromEntries(
-    Object.entries(values).sort(([a], [b]) => (a < b ? -1 : 1)).map(([k, v]) => [k, Number(v)]),
-  );
+function sorted<T>(values: Readonly<Record<string, T>> = {}): [string, T][] {
+  return Object.entries(values).sort(([a], [b]) => (a < b ? -1 : 1));
 }
