@@ -27,7 +27,7 @@ export class PipelineCache {
     let forms = this.#pipelines.get(kernel.source);
     if (!forms) this.#pipelines.set(kernel.source, forms = new Map());
     const { alias, const: constants, override } = specialisation;
-    const key = JSON.stringify([alias, constants, override].map(sorted));
+    const key = JSON.stringify([sorted(alias), sorted(constants), sorted(override)]);
     let pipeline = forms.get(key);
     if (!pipeline) {
       pipeline = this.#create(kernel, specialisation, () => forms.delete(key));
