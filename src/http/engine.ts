@@ -19,20 +19,30 @@ import { UnavailableError } from "./errors.ts";
 import { errorFields, type Logger } from "./log.ts";
 
 /** What the worker needs to open the model. */
-export type EngineOptions = Pick<
-  ServerConfig,
-  "model" | "modelName" | "engine" | "memoryBudget" | "tune"
->;
+export interface EngineOptions
+  extends Pick<ServerConfig, "model" | "engine" | "memoryBudget" | "tune"> {
+  /** Bits of the SIMD vectors that the driver was asked for. */
+  readonly vectorBits?: number | undefined;
+}
 
 /** Seconds before each attempt to open a lost engine again; after the last it is given up. */
 const REOPEN_DELAYS = [0.5, 2, 5, 15, 30];
 /** A worker that waits for its GPU does not hear "close"; the process does not wait for it. */
 const CLOSE_SECONDS = 5;
 
-/** Opens the model in a worker. @throws whatever the worker threw, by its own class */
-export function startEngine(config: ServerConfig, log: Logger): Promise<SupervisedEngine> {
-  const { model, modelName, engine, memoryBudget, tune } = config;
-  const options: EngineOptions = { model, modelName, engine, memoryBudget, tune };
+/**
+ * Opens the model in a worker.
+ *
+ * @param vectorBits of `prepareAdapter()`, for the status
+ * @throws whatever the worker threw, by its own class
+ */
+export function startEngine(
+  config: ServerConfig,
+  log: Logger,
+  vectorBits?: number,
+): Promise<SupervisedEngine> {
+  const { model, engine, memoryBudget, tune } = config;
+  const options: EngineOptions = { model, engine, memoryBudget, tune, vectorBits };
   return SupervisedEngine.open(() => {
     const url = new URL("./engine_worker.ts", import.meta.url);
     return connectEngine(new Worker(url, { type: "module", name: "engine" }), options);

@@ -53,6 +53,7 @@ export function describeResult({ model }: AppContext, job: Job, result: Generate
     seeds: result.images.map((image) => image.seed),
     parameters: toParameters(result.parameters),
     timings: result.timings,
+    memory: result.memory,
     truncated: [...result.truncated],
     model: model.name,
     job: job.id,

@@ -58,7 +58,8 @@ export async function main(
     server = await startServer(config, startEngine, log);
   } catch (error) {
     const message = error instanceof Error ? error.message : String(error);
-    log({ level: "error", event: "start_failed", ...errorFields(error) });
+    const fields = error instanceof StartError ? { error: message } : errorFields(error);
+    log({ level: "error", event: "start_failed", ...fields });
     write(Deno.stderr, `error: ${message}\n`);
     return 1;
   }
@@ -159,7 +160,7 @@ function listen(config: ServerConfig, handler: Deno.ServeHandler, log: Logger) {
       throw new StartError(`${where} is taken; end the other program or choose another --port`);
     }
     if (error instanceof Deno.errors.NotCapable) {
-      throw new StartError(`${where} is not permitted: run with --allow-net`);
+      throw new StartError(`${where} is not permitted: run with --allow-net=${hostname}`);
     }
     throw new StartError(`cannot listen: ${where}: ${(error as Error).message}`);
   }

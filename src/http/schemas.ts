@@ -169,6 +169,9 @@ const timings = z.object({
   total: z.number(),
 }).openapi("Timings", { description: "Seconds" });
 
+const memory = z.object({ encode: z.int(), denoise: z.int(), decode: z.int() })
+  .openapi("StageMemory", { description: "Bytes of GPU memory in use at the end of each stage" });
+
 const truncated = z.array(z.object({
   encoder: z.enum(["clip_l", "clip_g", "t5"]),
   field: z.enum(["prompt", "negative_prompt"]),
@@ -183,6 +186,7 @@ export const inferenceResponseSchema = z.object({
   seeds: z.array(z.int()).openapi({ description: "One for each image" }),
   parameters,
   timings,
+  memory,
   truncated,
   model: z.string(),
   job: z.string(),
@@ -202,6 +206,7 @@ export const generationsResponseSchema = z.object({
   seeds: z.array(z.int()),
   parameters,
   timings,
+  memory,
   truncated,
   model: z.string(),
   job: z.string(),

@@ -82,6 +82,10 @@ class WorkerEngine implements Engine {
     const { signal, onProgress, previewEvery = 0 } = options;
     if (this.#ended !== undefined) return Promise.reject(this.#endedError());
     if (signal?.aborted) return Promise.reject(signal.reason);
+    if (options.onStep !== undefined) {
+      // It may end the request by a throw, for which the loop would have to wait for this thread.
+      return Promise.reject(new TypeError("onStep cannot be used across a worker: use onProgress"));
+    }
     const id = this.#nextId++;
     const { promise, resolve, reject } = Promise.withResolvers<GenerateResult>();
     const abort = () => this.#post({ type: "abort", id });

@@ -88,6 +88,7 @@ export class FakeEngine implements Engine {
         images: drawAll(resolved, 1),
         parameters: resolved,
         timings: { queued: 0, encode: 0, denoise: total, decode: 0, total },
+        memory: { encode: 60_000, denoise: 61_000, decode: 61_000 },
         truncated: [],
       };
     } finally {
@@ -108,6 +109,11 @@ export class FakeEngine implements Engine {
       adapter: { vendor: "fake", architecture: "none", description: "No GPU", features: [] },
       requests: { total: this.#total, active: this.#active, waiting: 0 },
     };
+  }
+
+  /** Lost or closed. */
+  get isOver(): boolean {
+    return this.#lost.signal.aborted;
   }
 
   /** The device goes away: what runs fails, and the engine is over. */

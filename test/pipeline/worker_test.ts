@@ -126,6 +126,13 @@ Deno.test("an abort reaches the worker, and the promise rejects with the signal'
   });
 });
 
+Deno.test("onStep, which cannot cross, is refused and not ignored", async () => {
+  await withEngine({}, async (client, host) => {
+    await assert.rejects(client.generate(request, { onStep: () => {} }), TypeError);
+    assert.equal(host.requests.length, 0);
+  });
+});
+
 Deno.test("a lost device fails what runs and what comes, and settles closed with the cause", async () => {
   await withEngine({ stepMs: 2 }, async (client, host) => {
     const pending = client.generate({ ...request, numInferenceSteps: 10_000 });
