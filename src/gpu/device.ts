@@ -253,6 +253,8 @@ export class Gpu {
       try {
         await staging.mapAsync(GPUMapMode.READ, 0, size);
       } catch (error) {
+        // The mapping may be refused a moment before the device says that it is lost.
+        await new Promise((resolve) => setTimeout(resolve));
         throw this.#lost ?? error;
       }
       return staging.getMappedRange(0, size).slice(0);
@@ -272,6 +274,7 @@ export class Gpu {
 
   /** Frees the device and everything on it. */
   destroy(): void {
+    this.#lost ??= new DeviceLostError("The GPU device was destroyed");
     this.device.destroy();
   }
 }
