@@ -1,0 +1,118 @@
+/**
+ * Imports go one way: the edges use the pipeline, the pipeline its components, they the ops, the ops
+ * the GPU and the kernels. What a file imports at run time counts; a type costs nothing and binds
+ * nobody to a place.
+ */
+import assert from "node:assert/strict";
+
+/** For each folder of src/: which others its files may import. */
+const allowed: Record<string, readonly string[]> = {
+  gpu: [],
+  random: [],
+  schedulers: ["random"],
+  tokenizers: [],
+  models: ["gpu"],
+  ops: ["gpu", "kernels"],
+  text_encoders: ["ops", "gpu", "models"],
+  transformer: ["ops", "gpu", "models"],
+  vae: ["ops", "gpu", "models"],
+  image: [],
+  weights: ["gpu", "models"],
+  onnx: ["gpu", "models", "ops", "weights"],
+  pipeline: [
+    "gpu",
+    "ops",
+    "models",
+    "weights",
+    "random",
+    "schedulers",
+    "tokenizers",
+    "text_encoders",
+    "transformer",
+    "vae",
+    "image",
+    "onnx",
+  ],
+  http: ["pipeline", "weights", "gpu", "image"],
+  web: ["pipeline", "weights", "gpu", "image"],
+};
+
+/** Errors and other contracts that everybody may know: they import nothing but each other. */
+const contracts = ["src/pipeline/errors.ts", "src/pipeline/types.ts", "src/gpu/errors.ts"];
+
+const root = new URL("../", import.meta.url);
+const files = [...walk(new URL("src/", root))];
+const imports = new Map(files.map((file) => [file, readImports(file)]));
+
+function* walk(folder: URL): Generator<string> {
+  for (const entry of Deno.readDirSync(folder)) {
+    const url = new URL(entry.name + (entry.isDirectory ? "/" : ""), folder);
+    if (entry.isDirectory) yield* walk(url);
+    else if (entry.name.endsWith(".ts")) yield url.pathname.slice(root.pathname.length);
+  }
+}
+
+/** Paths, from the root, of what a file imports at run time. */
+function readImports(file: string): string[] {
+  const text = Deno.readTextFileSync(new URL(file, root));
+  const statements = text.matchAll(
+    /^(?:import|export)\s+(?!type\b)([^;'"]*?\bfrom\s+)?"(\.[^"]+)"|\bimport\(\s*"(\.[^"]+)"/gm,
+  );
+  return [...statements]
+    .filter(([, names]) => !onlyTypes(names ?? ""))
+    .map(([, , fixed, dynamic]) =>
+      new URL(fixed ?? dynamic!, new URL(file, root)).pathname.slice(root.pathname.length)
+    );
+}
+
+/** `{ type A, type B } from`, which leaves nothing at run time either. */
+function onlyTypes(names: string): boolean {
+  const list = names.match(/^\{([^}]*)\}/)?.[1]?.split(",").map((name) => name.trim());
+  return list !== undefined && list.every((name) => name === "" || name.startsWith("type "));
+}
+
+const folderOf = (path: string) =>
+  path.startsWith("src/") ? path.split("/")[1]! : path.split("/")[0]!;
+
+Deno.test("every folder of src/ has its place", () => {
+  assert.deepEqual([...new Set(files.map(folderOf))].sort(), Object.keys(allowed).sort());
+});
+
+Deno.test("imports go one way between the folders", () => {
+  const wrong: string[] = [];
+  for (const [file, targets] of imports) {
+    const from = folderOf(file);
+    for (const target of targets) {
+      const to = folderOf(target);
+      if (to === from || contracts.includes(target) || allowed[from]!.includes(to)) continue;
+      wrong.push(`${file} imports ${target}`);
+    }
+  }
+  assert.deepEqual(wrong, []);
+});
+
+Deno.test("contracts import nothing but contracts", () => {
+  for (const file of contracts) {
+    assert.deepEqual(imports.get(file)?.filter((target) => !contracts.includes(target)), [], file);
+  }
+});
+
+Deno.test("no file imports itself by a detour", () => {
+  const done = new Set<string>();
+  const visit = (file: string, path: readonly string[]): void => {
+    const at = path.indexOf(file);
+    assert.equal(at, -1, `A cycle: ${[...path.slice(at), file].join(" -> ")}`);
+    if (done.has(file)) return;
+    for (const target of imports.get(file) ?? []) visit(target, [...path, file]);
+    done.add(file);
+  };
+  for (const file of files) visit(file, []);
+});
+
+Deno.test("imports lead to files that exist", () => {
+  for (const [file, targets] of imports) {
+    for (const target of targets) {
+      assert.ok(Deno.statSync(new URL(target, root)).isFile, `${file} imports ${target}`);
+    }
+  }
+});
