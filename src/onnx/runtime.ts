@@ -4,8 +4,11 @@
  * meanwhile never returns. Nor does any call after one failed in the middle: the first such failure
  * is kept and answers all later calls.
  */
-import { Mutex } from "async-mutex";
+// the order of these three matters
+import "./location_hidden.ts";
 import * as ort from "onnxruntime-web/webgpu";
+import "./location_restored.ts";
+import { Mutex } from "async-mutex";
 import type { Gpu } from "../gpu/device.ts";
 import { DeviceLostError } from "../gpu/errors.ts";
 import type { Owner } from "../gpu/ledger.ts";
