@@ -4,7 +4,7 @@ import { defineKernel } from "../gpu/kernel.ts";
 import type { Recorder } from "../gpu/program.ts";
 import { elements, type Tensor } from "../gpu/tensor.ts";
 import { checkChannels, checkTensor } from "./check.ts";
-import { foldedGrid } from "./grid.ts";
+import { foldGrid } from "./fold_grid.ts";
 import type { KernelUse } from "./kernel_use.ts";
 import { type NormVariant, normVariant } from "./norm_variant.ts";
 
@@ -40,7 +40,7 @@ export function rmsNorm(rec: Recorder, options: RmsNormOptions): Tensor {
     kernel: kernels[variant],
     bindings: { x, weight, y },
     params: { rows, channels4: channels / 4, eps },
-    grid: variant === "row" ? [Math.ceil(rows / rowsPerWorkgroup), 1, 1] : foldedGrid(rows),
+    grid: variant === "row" ? [Math.ceil(rows / rowsPerWorkgroup), 1, 1] : foldGrid(rows),
   });
   return y;
 }
