@@ -6,6 +6,7 @@
  */
 import type { Gpu } from "./device.ts";
 import type { BufferHolder } from "./tensor.ts";
+import type { ScratchTexture } from "./texture.ts";
 
 export interface Slot extends BufferHolder {
   readonly size: number;
@@ -16,9 +17,17 @@ interface GrowingSlot extends Slot {
   size: number;
 }
 
+interface GrowingTexture extends ScratchTexture {
+  height: number;
+  texture: GPUTexture;
+  view: GPUTextureView;
+}
+
 export class Arena {
   readonly #gpu: Gpu;
   readonly #slots: GrowingSlot[] = [];
+  /** By width: ops of one network ask for one width, and for heights that vary. */
+  readonly #textures = new Map<number, GrowingTexture>();
   #generation = 0;
 
   constructor(gpu: Gpu) {
@@ -31,7 +40,8 @@ export class Arena {
   }
 
   get bytes(): number {
-    return this.#slots.reduce((sum, slot) => sum + slot.size, 0);
+    const textures = [...this.#textures.values()].reduce((sum, t) => sum + textureBytes(t), 0);
+    return this.#slots.reduce((sum, slot) => sum + slot.size, textures);
   }
 
   /** The best free slot for `bytes`, grown or made if none is large enough. */
@@ -49,11 +59,33 @@ export class Arena {
     return slot;
   }
 
+  /** The texture of this width, at least as high. Whoever takes it next overwrites it. */
+  texture(width: number, height: number): ScratchTexture {
+    const known = this.#textures.get(width);
+    if (known && known.height >= height) return known;
+    if (known) {
+      this.#gpu.destroyTexture(known.texture);
+      Object.assign(known, this.#createTexture(width, height));
+      this.#generation++;
+      return known;
+    }
+    const made = this.#createTexture(width, height);
+    this.#textures.set(width, made);
+    return made;
+  }
+
   /** Frees everything; recorded programs must not run again. */
   dispose(): void {
     for (const slot of this.#slots) this.#gpu.destroyBuffer(slot.buffer);
+    for (const { texture } of this.#textures.values()) this.#gpu.destroyTexture(texture);
     this.#slots.length = 0;
+    this.#textures.clear();
     this.#generation++;
+  }
+
+  #createTexture(width: number, height: number): GrowingTexture {
+    const texture = this.#gpu.createTexture(`arena/texture/${width}`, width, height, "arena");
+    return { width, height, texture, view: texture.createView() };
   }
 
   #replace(slot: GrowingSlot, bytes: number): void {
@@ -66,4 +98,8 @@ export class Arena {
   #create(index: number, size: number): GPUBuffer {
     return this.#gpu.createBuffer({ label: `arena/${index}`, size, owner: "arena" });
   }
+}
+
+function textureBytes({ width, height }: ScratchTexture): number {
+  return 16 * width * height;
 }

@@ -134,6 +134,23 @@ export class Gpu {
     if (this.ledger.remove(buffer)) buffer.destroy();
   }
 
+  /** A texture of four f32 values a texel, to copy into and to read from kernels. */
+  createTexture(label: string, width: number, height: number, owner: Owner): GPUTexture {
+    if (this.#lost) throw this.#lost;
+    const texture = this.device.createTexture({
+      label,
+      format: "rgba32float",
+      size: [width, height],
+      usage: GPUTextureUsage.STORAGE_BINDING | GPUTextureUsage.COPY_DST,
+    });
+    this.ledger.add(texture, owner, 16 * width * height);
+    return texture;
+  }
+
+  destroyTexture(texture: GPUTexture): void {
+    if (this.ledger.remove(texture)) texture.destroy();
+  }
+
   /** A tensor of its own, outside the arena. */
   createTensor(
     shape: readonly number[],

@@ -31,6 +31,7 @@ export function dryGpu(like?: Pick<Gpu, "limits" | "adapter">): Gpu {
   const encoder = {
     beginComputePass: () => pass,
     copyBufferToBuffer: nothing,
+    copyBufferToTexture: nothing,
     clearBuffer: nothing,
     finish: () => ({}),
   };
@@ -49,6 +50,7 @@ export function dryGpu(like?: Pick<Gpu, "limits" | "adapter">): Gpu {
       mapAsync: () => Promise.resolve(),
       getMappedRange: (_offset: number, bytes: number) => new ArrayBuffer(bytes),
     }),
+    createTexture: () => ({ createView: () => ({}), destroy: nothing }),
     createShaderModule: () => ({ getCompilationInfo: () => Promise.resolve({ messages: [] }) }),
     createBindGroupLayout: () => ({}),
     createPipelineLayout: () => ({}),

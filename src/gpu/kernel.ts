@@ -11,7 +11,8 @@ export type BindingKind =
   | "read-only-storage"
   | "storage"
   | "float-texture"
-  | "uint-texture";
+  | "uint-texture"
+  | "read-only-storage-texture";
 
 export interface KernelBinding {
   readonly name: string;
@@ -61,6 +62,7 @@ function kindOf(kernel: string, space?: string, access?: string, type = ""): Bin
   if (space === "storage") return access === "read_write" ? "storage" : "read-only-storage";
   if (type.startsWith("texture_2d<f32>")) return "float-texture";
   if (type.startsWith("texture_2d<u32>")) return "uint-texture";
+  if (/^texture_storage_2d<rgba32float,\s*read>/.test(type)) return "read-only-storage-texture";
   throw new KernelError(kernel, `Cannot bind a ${type}: only buffers and 2-D textures are used`);
 }
 

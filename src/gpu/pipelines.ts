@@ -84,6 +84,8 @@ function layoutEntry(kind: BindingKind): Omit<GPUBindGroupLayoutEntry, "binding"
       return { texture: { sampleType: "unfilterable-float" } };
     case "uint-texture":
       return { texture: { sampleType: "uint" } };
+    case "read-only-storage-texture":
+      return { storageTexture: { access: "read-only", format: "rgba32float" } };
     default:
       return { buffer: { type: kind } };
   }

@@ -9,6 +9,7 @@ import { KernelError } from "./errors.ts";
 import { type Kernel, packParams, type Specialisation } from "./kernel.ts";
 import type { Pipeline } from "./pipelines.ts";
 import { bytesPerElement, type DType, elements, type Tensor } from "./tensor.ts";
+import type { ScratchTexture, TextureCopy } from "./texture.ts";
 
 export interface Dispatch {
   /** `<op>/<weight path>`: what validation messages and profiles call it. */
@@ -16,7 +17,7 @@ export interface Dispatch {
   readonly kernel: Kernel;
   readonly specialise?: Specialisation;
   /** Buffers and textures by their WGSL names. Absent optionals: `gpu.absent`. */
-  readonly bindings: Readonly<Record<string, Tensor | GPUTextureView>>;
+  readonly bindings: Readonly<Record<string, Tensor | ScratchTexture | GPUTextureView>>;
   readonly params?: Readonly<Record<string, number>>;
   /** Workgroups. */
   readonly grid: readonly [number, number, number];
@@ -33,12 +34,19 @@ interface Copy {
   readonly to: Tensor;
 }
 
+interface CopyToTexture extends TextureCopy {
+  readonly from: Tensor;
+  readonly texture: ScratchTexture;
+}
+
+type Command = RecordedDispatch | Copy | CopyToTexture;
+
 export class Recorder {
   readonly gpu: Gpu;
   readonly #label: string;
   readonly #arena: Arena;
   readonly #taken = new Set<Slot>();
-  readonly #commands: (RecordedDispatch | Copy)[] = [];
+  readonly #commands: Command[] = [];
   readonly #uniforms: Uint8Array[] = [];
   readonly #uniformOffsets = new Map<string, number>();
   #uniformBytes = 0;
@@ -99,6 +107,16 @@ export class Recorder {
     this.#commands.push({ from, to });
   }
 
+  /** A texture for this op alone: the next op that asks for one overwrites it. */
+  scratchTexture(width: number, height: number): ScratchTexture {
+    return this.#arena.texture(width, height);
+  }
+
+  /** Copies part of a tensor into a texture. */
+  copyToTexture(from: Tensor, texture: ScratchTexture, rectangle: TextureCopy): void {
+    this.#commands.push({ ...rectangle, from, texture });
+  }
+
   /** Ends the recording and waits until every new pipeline is known to be valid. */
   async finish(): Promise<Program> {
     await this.gpu.pipelines.settled();
@@ -132,7 +150,7 @@ export class Recorder {
 export class Program {
   readonly label: string;
   readonly #gpu: Gpu;
-  readonly #commands: readonly (RecordedDispatch | Copy)[];
+  readonly #commands: readonly Command[];
   readonly #uniforms: GPUBuffer;
   #bindGroups: (GPUBindGroup | undefined)[] = [];
   #generation = -1;
@@ -140,7 +158,7 @@ export class Program {
   constructor(
     gpu: Gpu,
     label: string,
-    commands: readonly (RecordedDispatch | Copy)[],
+    commands: readonly Command[],
     uniforms: Uint8Array<ArrayBuffer>,
   ) {
     this.label = label;
@@ -174,7 +192,8 @@ export class Program {
       } else {
         pass?.end();
         pass = undefined;
-        copyTensor(encoder, command.from, command.to);
+        if ("texture" in command) copyToTexture(encoder, command);
+        else copyTensor(encoder, command.from, command.to);
       }
     }
     pass?.end();
@@ -206,6 +225,7 @@ export class Program {
           return { binding: index, resource: { buffer: this.#uniforms, offset, size } };
         }
         const bound = dispatch.bindings[name]!;
+        if ("view" in bound) return { binding: index, resource: bound.view };
         if (!("storage" in bound)) return { binding: index, resource: bound };
         const { storage, byteOffset, byteLength } = bound;
         const size = Math.ceil(byteLength / 4) * 4;
@@ -213,6 +233,15 @@ export class Program {
       }),
     });
   }
+}
+
+function copyToTexture(encoder: GPUCommandEncoder, copy: CopyToTexture): void {
+  const { from, texture, byteOffset, bytesPerRow, width, height, x, y } = copy;
+  encoder.copyBufferToTexture(
+    { buffer: from.storage.buffer, offset: from.byteOffset + byteOffset, bytesPerRow },
+    { texture: texture.texture, origin: [x, y] },
+    [width, height],
+  );
 }
 
 /** Appends a copy of `from`'s bytes to `to`; both must have the same length. */

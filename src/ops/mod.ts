@@ -3,6 +3,7 @@
  * with both WGSL compilers. One line an op.
  */
 import { attentionUses } from "./attention.ts";
+import { attentionTextureUses } from "./attention_texture.ts";
 import { qkRmsNormUses } from "./qk_rms_norm.ts";
 import { softmaxRowsUses } from "./softmax_rows.ts";
 import { transposeUses } from "./transpose.ts";
@@ -35,6 +36,7 @@ export const kernelUses: readonly KernelUse[] = [
   ...linearUses,
   ...resizeRowsUses,
   ...attentionUses,
+  ...attentionTextureUses,
   ...qkRmsNormUses,
   ...softmaxRowsUses,
   ...transposeUses,

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { attention } from "../../src/ops/attention.ts";
+import { attention, type AttentionVariant, attentionVariants } from "../../src/ops/attention.ts";
 import { assertClose, gpu, input, random, run } from "../gpu.ts";
 import { attention as reference } from "../reference/attention.ts";
 import { tolerance } from "../tolerance.ts";
@@ -24,7 +24,11 @@ function makeCase({ tokens, batch = 1, heads, headDim, bias, size = 2 }: Case) {
   return { streams, relativeBias };
 }
 
-async function runCase(c: Case, { streams, relativeBias }: ReturnType<typeof makeCase>) {
+async function runCase(
+  c: Case,
+  { streams, relativeBias }: ReturnType<typeof makeCase>,
+  variant?: AttentionVariant,
+) {
   const { batch = 1, heads, headDim } = c;
   const width = heads * headDim;
   const tensors = streams.map(({ qkv, tokens }) => input(qkv, [batch, tokens, 3 * width]));
@@ -41,6 +45,7 @@ async function runCase(c: Case, { streams, relativeBias }: ReturnType<typeof mak
           ...(c.causal === undefined ? {} : { causal: c.causal }),
           relativeBias: bias,
           label: "test",
+          variant,
         })[i]!
       ),
     );
@@ -77,6 +82,12 @@ const cases: Case[] = [
     headDim,
     causal: true,
   })),
+  { tokens: [70, 33], heads: 4, headDim: 16 },
+  { tokens: [70, 33], heads: 8, headDim: 40 },
+  { tokens: [70, 33], heads: 4, headDim: 80 },
+  { tokens: [37], heads: 4, headDim: 80, bias: true },
+  // More samples than lie side by side in one texture.
+  { tokens: [3], heads: 64, headDim: 64, batch: 9 },
   { tokens: [33, 5], heads: 3, headDim: 13 },
   { tokens: [20], heads: 2, headDim: 13, causal: true },
   { tokens: [20], heads: 2, headDim: 30, bias: true },
@@ -94,25 +105,30 @@ for (const c of cases) {
       scale: c.headDim ** -0.5,
       causal: c.causal ?? false,
     });
-    for (const [i, actual] of (await runCase(c, made)).entries()) {
-      assertClose(actual, expected[i]!, tolerance.opTranscendental, `stream ${i}`);
+    for (const variant of attentionVariants) {
+      for (const [i, actual] of (await runCase(c, made, variant)).entries()) {
+        assertClose(actual, expected[i]!, tolerance.opTranscendental, `${variant}, stream ${i}`);
+      }
     }
   });
 }
 
-for (const extra of [{}, { causal: true }, { bias: true }]) {
-  Deno.test(`attention() gives a sample the same bits alone and in a batch: ${JSON.stringify(extra)}`, async () => {
+const extras = [{}, { causal: true }, { bias: true }];
+for (
+  const [variant, extra] of attentionVariants.flatMap((v) => extras.map((e) => [v, e] as const))
+) {
+  Deno.test(`attention() gives a sample the same bits alone and in a batch: ${variant} ${JSON.stringify(extra)}`, async () => {
     const tokens = Object.keys(extra).length ? [70] : [70, 33];
     const c: Case = { tokens, batch: 3, heads: 2, headDim: 64, ...extra };
     const made = makeCase(c);
-    const together = await runCase(c, made);
+    const together = await runCase(c, made, variant);
     for (let sample = 0; sample < 3; sample++) {
       const part = (x: Float32Array<ArrayBuffer>) =>
         x.slice(sample * x.length / 3, (sample + 1) * x.length / 3);
       const alone = await runCase({ ...c, batch: 1 }, {
         ...made,
         streams: made.streams.map((stream) => ({ ...stream, qkv: part(stream.qkv) })),
-      });
+      }, variant);
       for (const [i, x] of together.entries()) {
         const size = x.length / 3;
         assert.deepEqual(alone[i], x.slice(sample * size, (sample + 1) * size));

@@ -1,0 +1,142 @@
+// Attention for adapters whose invocations are SIMD lanes of a CPU; online softmax as attention.wgsl:
+//   output[b,i,h] = sum_j softmax_j(scale * q[b,i,h] . k[b,j,h] + bias[h,i,j]) * v[b,j,h]
+//
+// queries        (B, T, 3*H*D) f32 as vec4f: q | k | v along the last axis, each (H, D); q is read
+// keys           texels of four f32; row j holds k | v of key j, sample after sample along x
+// relative_bias  (H, 2T-1) f32: added to score (i, j) at j - i + T - 1, if HAS_BIAS
+// output         (B, T, H*D) f32 as vec4f
+// params         T, the count of keys, the scores' scale, the first sample in the texture; if
+//                causal is 1, query i sees keys j <= i
+//
+// Specialise: HEAD_CHUNKS = D / 4, QUERIES rows a lane, KEYS a step, HAS_BIAS.
+// Grid: (ceil(T / (LANES * QUERIES)), H, samples in the texture); a lane owns QUERIES rows, LANES
+// apart, and keeps their q and sums in registers, or in the stack's cache lines.
+// Numerics: f32; scores carry log2(e), exponentials are to base 2.
+//
+// Arithmetic of a step: every lane reads the same 2 * HEAD_CHUNKS * KEYS texels for
+// 2 * D * KEYS * QUERIES fused multiply-adds: 4 * QUERIES a texel. On llvmpipe a texel of a storage
+// texture costs about as much as 25 multiply-adds, of a sampled one 80, 16 bytes of a storage buffer
+// 140 (they are loops over the lanes), so at 16 a texel loads still weigh as much as arithmetic;
+// more rows a lane compile for seconds longer and waste more of the last tile.
+
+const HEAD_CHUNKS = 16u;
+const QUERIES = 4u;
+const KEYS = 4u;
+const LANES = 16u;
+override HAS_BIAS = false;
+
+struct Params {
+  heads: u32,
+  query_tokens: u32,
+  tokens: u32,
+  scale: f32,
+  first_sample: u32,
+  causal: u32,
+}
+
+@group(0) @binding(0) var<storage, read> queries: array<vec4f>;
+@group(0) @binding(1) var keys: texture_storage_2d<rgba32float, read>;
+@group(0) @binding(2) var<storage, read> relative_bias: array<f32>;
+@group(0) @binding(3) var<storage, read_write> output: array<vec4f>;
+@group(0) @binding(4) var<uniform> params: Params;
+
+const LOG2_E = 1.4426950408889634;
+
+@compute @workgroup_size(LANES)
+fn main(
+  @builtin(workgroup_id) group: vec3u,
+  @builtin(local_invocation_index) lane: u32,
+) {
+  let head = group.y;
+  let sample = params.first_sample + group.z;
+  let width = params.heads * HEAD_CHUNKS;
+  let key_column = 2u * width * group.z + head * HEAD_CHUNKS;
+  let first_row = group.x * QUERIES * LANES + lane;
+  let last_row = params.query_tokens - 1u;
+
+  var q: array<array<vec4f, HEAD_CHUNKS>, QUERIES>;
+  var sum: array<array<vec4f, HEAD_CHUNKS>, QUERIES>;
+  var maximum: array<f32, QUERIES>;
+  var total: array<f32, QUERIES>;
+  // Keys that the row sees, and where its bias of key 0 lies.
+  var visible: array<u32, QUERIES>;
+  var bias_base: array<u32, QUERIES>;
+  for (var r = 0u; r < QUERIES; r++) { // unroll
+    let row = min(first_row + r * LANES, last_row);
+    let base = (sample * params.query_tokens + row) * 3u * width + head * HEAD_CHUNKS;
+    for (var d = 0u; d < HEAD_CHUNKS; d++) { // unroll
+      q[r][d] = queries[base + d] * (params.scale * LOG2_E);
+      sum[r][d] = vec4f(0.0);
+    }
+    maximum[r] = -3.0e38;
+    total[r] = 0.0;
+    visible[r] = select(params.tokens, row + 1u, params.causal == 1u);
+    bias_base[r] = head * (2u * params.query_tokens - 1u) + last_row - row;
+  }
+  let tile_end = min(params.query_tokens, (group.x + 1u) * QUERIES * LANES);
+  let end = select(params.tokens, tile_end, params.causal == 1u);
+
+  for (var key = 0u; key < end; key += KEYS) {
+    // Explicit zeros: naga does not reset a loop's own variables.
+    var products: array<array<vec4f, KEYS>, QUERIES>;
+    for (var r = 0u; r < QUERIES; r++) { // unroll
+      for (var j = 0u; j < KEYS; j++) { // unroll
+        products[r][j] = vec4f(0.0);
+      }
+    }
+    for (var d = 0u; d < HEAD_CHUNKS; d++) { // unroll
+      for (var j = 0u; j < KEYS; j++) { // unroll
+        // Keys past the last are its copies, with weight 0.
+        let row = min(key + j, params.tokens - 1u);
+        let k = textureLoad(keys, vec2u(key_column + d, row));
+        for (var r = 0u; r < QUERIES; r++) { // unroll
+          products[r][j] = fma(q[r][d], k, products[r][j]);
+        }
+      }
+    }
+
+    var weight: array<array<f32, KEYS>, QUERIES>;
+    var shrink: array<f32, QUERIES>;
+    for (var r = 0u; r < QUERIES; r++) { // unroll
+      var larger = maximum[r];
+      for (var j = 0u; j < KEYS; j++) { // unroll
+        var score = dot(products[r][j], vec4f(1.0));
+        if (HAS_BIAS) {
+          score += LOG2_E * relative_bias[bias_base[r] + min(key + j, params.tokens - 1u)];
+        }
+        weight[r][j] = select(-3.0e38, score, key + j < visible[r]);
+        larger = max(larger, weight[r][j]);
+      }
+      shrink[r] = exp2(maximum[r] - larger);
+      maximum[r] = larger;
+      total[r] *= shrink[r];
+      for (var j = 0u; j < KEYS; j++) { // unroll
+        weight[r][j] = exp2(weight[r][j] - larger);
+        total[r] += weight[r][j];
+      }
+    }
+
+    for (var d = 0u; d < HEAD_CHUNKS; d++) { // unroll
+      for (var r = 0u; r < QUERIES; r++) { // unroll
+        sum[r][d] *= shrink[r];
+      }
+      for (var j = 0u; j < KEYS; j++) { // unroll
+        let row = min(key + j, params.tokens - 1u);
+        let v = textureLoad(keys, vec2u(key_column + width + d, row));
+        for (var r = 0u; r < QUERIES; r++) { // unroll
+          sum[r][d] = fma(vec4f(weight[r][j]), v, sum[r][d]);
+        }
+      }
+    }
+  }
+
+  for (var r = 0u; r < QUERIES; r++) { // unroll
+    let row = first_row + r * LANES;
+    if (row <= last_row) {
+      let base = (sample * params.query_tokens + row) * width + head * HEAD_CHUNKS;
+      for (var d = 0u; d < HEAD_CHUNKS; d++) { // unroll
+        output[base + d] = sum[r][d] / total[r];
+      }
+    }
+  }
+}

@@ -1,0 +1,23 @@
+/**
+ * A 2-D texture of four f32 values a texel into which an op copies rows of tensors, where reading
+ * texels is cheaper than reading buffers. Its contents last until the next op that asks for one.
+ */
+export interface ScratchTexture {
+  readonly width: number;
+  readonly height: number;
+  /** Another one after the texture grew. */
+  readonly texture: GPUTexture;
+  readonly view: GPUTextureView;
+}
+
+/** A rectangle of a row-major f32 buffer, and where it goes in a texture; x and y in texels. */
+export interface TextureCopy {
+  /** Bytes from the tensor's start; a multiple of 16. */
+  readonly byteOffset: number;
+  /** A multiple of 256, as WebGPU demands. */
+  readonly bytesPerRow: number;
+  readonly width: number;
+  readonly height: number;
+  readonly x: number;
+  readonly y: number;
+}
