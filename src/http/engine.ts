@@ -23,6 +23,8 @@ export interface EngineOptions
   extends Pick<ServerConfig, "model" | "engine" | "memoryBudget" | "tune"> {
   /** Bits of the SIMD vectors that the driver was asked for. */
   readonly vectorBits?: number | undefined;
+  /** As many as this server lets in: who is admitted may wait for memory, and is not refused. */
+  readonly maxWaiting: number;
 }
 
 /** Seconds before each attempt to open a lost engine again; after the last it is given up. */
@@ -42,7 +44,8 @@ export function startEngine(
   vectorBits?: number,
 ): Promise<SupervisedEngine> {
   const { model, engine, memoryBudget, tune } = config;
-  const options: EngineOptions = { model, engine, memoryBudget, tune, vectorBits };
+  const maxWaiting = config.maxConcurrency;
+  const options: EngineOptions = { model, engine, memoryBudget, tune, vectorBits, maxWaiting };
   return SupervisedEngine.open(() => {
     const url = new URL("./engine_worker.ts", import.meta.url);
     return connectEngine(new Worker(url, { type: "module", name: "engine" }), options);

@@ -7,10 +7,10 @@ import { directorySource } from "../weights/deno_source.ts";
 import type { EngineOptions } from "./engine.ts";
 
 serveEngine(self as unknown as MessageEndpoint, async (options) => {
-  const { model, memoryBudget, vectorBits } = options as EngineOptions;
+  const { model, memoryBudget, vectorBits, maxWaiting } = options as EngineOptions;
   const source = directorySource(model);
   try {
-    return await openEngine(source, { memoryBudget, vectorBits });
+    return await openEngine(source, { memoryBudget, vectorBits, maxWaiting });
   } finally {
     source.close();
   }
