@@ -12,6 +12,7 @@ import { toDataUrl, toPngBlob } from "./pixels.ts";
 import type { FormModel } from "./request_form.ts";
 import { RunError, type Runner, type RunOptions, type RunResult } from "./runner.ts";
 import type { StripState } from "./status_strip.ts";
+import { requestOfImage, toWire } from "./wire.ts";
 import { webgpuProblem } from "./webgpu_support.ts";
 
 const STATUS_PERIOD_MS = 1000;
@@ -102,14 +103,19 @@ export class BrowserPlace implements Runner {
         },
       });
       this.#onState();
-      const { images, ...rest } = await running;
+      const { images, parameters, timings, truncated } = await running;
+      const model = engine.status().model.name;
       return {
-        ...rest,
-        images: await Promise.all(images.map(async (image) => ({
-          blob: await toPngBlob(image),
-          seed: image.seed,
-        }))),
-        model: engine.status().model.name,
+        images: await Promise.all(images.map(async (image) => {
+          // The same words as in a file of the server: how to draw this image alone.
+          const request = { ...toWire(requestOfImage(parameters, image.seed)), model };
+          const blob = await toPngBlob(image, { parameters: JSON.stringify(request) });
+          return { blob, seed: image.seed };
+        })),
+        parameters,
+        timings,
+        truncated,
+        model,
       };
     } catch (error) {
       throw asRunError(error, options.signal);
@@ -170,7 +176,7 @@ export class BrowserPlace implements Runner {
     } catch (error) {
       worker.terminate();
       const aborted = error instanceof DOMException && error.name === "AbortError";
-      this.#showIdle(aborted ? undefined : `${name} cannot be used: ${(error as Error).message}`);
+      this.#showIdle(aborted ? undefined : (error as Error).message);
       throw error;
     } finally {
       this.#opening = undefined;

@@ -1,11 +1,13 @@
 /** Pixels of the core as images that a page can show. Both ways are free of loss. */
+import { addPngText, type PngText } from "../image/png_text.ts";
 import type { RgbImage } from "../pipeline/types.ts";
 
-/** A PNG of the image, made off the page's thread where the browser does that. */
-export async function toPngBlob(image: RgbImage): Promise<Blob> {
+/** A PNG of the image with text in it, compressed by the browser, off the page's thread. */
+export async function toPngBlob(image: RgbImage, text: PngText): Promise<Blob> {
   const canvas = new OffscreenCanvas(image.width, image.height);
   draw(canvas.getContext("2d"), image);
-  return await canvas.convertToBlob({ type: "image/png" });
+  const png = await canvas.convertToBlob({ type: "image/png" });
+  return new Blob([addPngText(new Uint8Array(await png.arrayBuffer()), text)], { type: png.type });
 }
 
 /** A data URL, at once: for previews, which are small and short-lived. */

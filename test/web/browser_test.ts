@@ -90,6 +90,8 @@ browserTest(
 
     const drawn = decodePng(await savedImage(page));
     const expected = await serverImage();
+    const { seed, prompt } = JSON.parse(drawn.text.parameters ?? "{}");
+    assert.deepEqual({ seed, prompt }, { seed: 1, prompt: fields.prompt });
     const ratio = psnr(drawn, expected);
     assert.ok(ratio >= 45, `PSNR of the browser's image to the server's: ${ratio} dB`);
 
@@ -195,7 +197,7 @@ browserTest(
     await page.setInputFiles("#model-folder", broken);
     const error = page.locator("#model-panel .error");
     await error.waitFor();
-    assert.match(await error.innerText(), /broken-model cannot be used: [^]*vae/);
+    assert.match(await error.innerText(), /broken-model cannot be used: [^]*vae[^]*cut short/);
     await screenshot(page, "browser-broken-model");
     assert.deepEqual(fetched, []);
     assertNoErrors(errors, /status of 404/);

@@ -20,13 +20,12 @@ import {
 const published = "docs/studio.png";
 const finished = [
   "a yellow star on a purple background",
-  "a panda on a green background",
   "an emoji of a pizza",
   "a red heart on a white background",
+  "a green diamond on an orange background",
   "a rocket on a blue background",
   "a strawberry",
-  "a green diamond on an orange background",
-  "a cat on a yellow background",
+  "a panda on a green background",
 ];
 const running = ["a fox on a white background", "a hot air balloon on a blue background"];
 
@@ -43,26 +42,26 @@ Deno.test({
       try {
         const { page, errors } = await open(browser, server.url);
         page.setDefaultTimeout(120_000);
-        const settings = { guidance_scale: "4", num_inference_steps: "12" };
+        const settings = { guidance_scale: "4", num_inference_steps: "8" };
         for (const [k, prompt] of finished.entries()) {
           await generate(page, { prompt, seed: String(k + 1), ...settings });
         }
         await galleryHolds(page, finished.length);
         const facts = await page.locator("#gallery .facts").first().innerText();
-        assert.match(facts, /^128 × 128 · 12 steps · guidance 4 · seed \d$/);
+        assert.match(facts, /^128 × 128 · 8 steps · guidance 4 · seed \d$/);
         for (const [k, prompt] of running.entries()) {
           await generate(page, {
             prompt,
             seed: "3",
             ...settings,
-            num_inference_steps: `${40 + k}`,
+            num_inference_steps: `${24 + 12 * k}`,
           });
         }
         await page.fill("#seed", "");
         await page.waitForFunction(() =>
           document.querySelectorAll("#jobs img").length === 2 &&
           [...document.querySelectorAll("#jobs progress")].every((bar) =>
-            (bar as HTMLProgressElement).value >= 16
+            (bar as HTMLProgressElement).value >= 14
           )
         );
         await screenshot(page, "studio");
@@ -72,7 +71,8 @@ Deno.test({
         await page.waitForFunction(() =>
           document.querySelector<HTMLElement>("#jobs-section")?.hidden
         );
-        assertNoErrors(errors);
+        // A request may have ended on its own in the moment it was cancelled.
+        assertNoErrors(errors, /status of 409/);
         const there = await Deno.stat(published).then(() => true, () => false);
         if (!there || Deno.env.get("STUDIO_SCREENSHOT") === "1") {
           await Deno.mkdir("docs", { recursive: true });
