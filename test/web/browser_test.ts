@@ -9,8 +9,8 @@ import { openEngine } from "../../src/pipeline/engine.ts";
 import type { Engine, RgbImage } from "../../src/pipeline/types.ts";
 import { directorySource } from "../../src/weights/deno_source.ts";
 import {
+  allFinish,
   assertNoErrors,
-  galleryHolds,
   generate,
   launch,
   open,
@@ -84,7 +84,7 @@ browserTest(
     await page.waitForSelector("#jobs img");
     assert.match(await page.locator("#jobs .said").innerText(), /^(Step \d of 8|Decoding)/);
     await screenshot(page, "browser-running");
-    await galleryHolds(page, 1);
+    await allFinish(page, 1);
     await screenshot(page, "browser-done");
     assert.match(await page.innerText("#status"), /sd35-tiny/);
 
@@ -104,7 +104,7 @@ browserTest(
       document.querySelector("#status")?.textContent?.includes("2 active")
     );
     await cancelled.click();
-    await galleryHolds(page, 2);
+    await allFinish(page, 2);
     assert.equal(await page.locator("#gallery .prompt").first().innerText(), "a dog");
     await page.waitForFunction(() =>
       document.querySelector("#status")?.textContent?.includes("0 active")
@@ -224,7 +224,7 @@ Deno.test({
         await page.locator("input[value=server]").check();
         await page.waitForSelector('#status .state[data-state="ready"]');
         await generate(page, { prompt: "on the server" });
-        await galleryHolds(page, 1);
+        await allFinish(page, 1);
       } finally {
         await browser.close();
         await server.kill();

@@ -146,6 +146,15 @@ export async function galleryHolds(page: Page, count: number): Promise<void> {
   );
 }
 
+/** The same where no request may fail: a failed one ends the wait with its reason. */
+export async function allFinish(page: Page, count: number): Promise<void> {
+  const failed = page.locator('#jobs > li[data-state="failed"]').first();
+  await Promise.race([
+    galleryHolds(page, count),
+    failed.waitFor().then(async () => assert.fail(await failed.innerText())),
+  ]);
+}
+
 export async function screenshot(page: Page, name: string, fullPage = false): Promise<void> {
   await Deno.mkdir(screenshotFolder, { recursive: true });
   await page.screenshot({ path: `${screenshotFolder}/${name}.png`, fullPage });

@@ -6,8 +6,8 @@ import assert from "node:assert/strict";
 import { openEngine } from "../../src/pipeline/engine.ts";
 import { directorySource } from "../../src/weights/deno_source.ts";
 import {
+  allFinish,
   assertNoErrors,
-  galleryHolds,
   generate,
   launch,
   open,
@@ -46,7 +46,7 @@ Deno.test({
         for (const [k, prompt] of finished.entries()) {
           await generate(page, { prompt, seed: String(k + 1), ...settings });
         }
-        await galleryHolds(page, finished.length);
+        await allFinish(page, finished.length);
         const facts = await page.locator("#gallery .facts").first().innerText();
         assert.match(facts, /^128 × 128 · 8 steps · guidance 4 · seed \d$/);
         for (const [k, prompt] of running.entries()) {
