@@ -62,6 +62,10 @@ export class Studio {
       },
     });
     this.#jobs.prepend(card.element);
+    // On a phone the cards lie below the form.
+    if (matchMedia("(max-width: 760px)").matches) {
+      requestAnimationFrame(() => card.element.scrollIntoView({ block: "center" }));
+    }
     try {
       const running = runner.run(request, {
         signal: controller.signal,

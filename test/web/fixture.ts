@@ -149,10 +149,12 @@ export async function galleryHolds(page: Page, count: number): Promise<void> {
 /** The same where no request may fail: a failed one ends the wait with its reason. */
 export async function allFinish(page: Page, count: number): Promise<void> {
   const failed = page.locator('#jobs > li[data-state="failed"]').first();
-  await Promise.race([
-    galleryHolds(page, count),
-    failed.waitFor().then(async () => assert.fail(await failed.innerText())),
-  ]);
+  const failure = failed.waitFor({ timeout: 0 }).then(async () =>
+    assert.fail(await failed.innerText())
+  );
+  // It goes on waiting when the images have come, until the page is closed.
+  failure.catch(() => {});
+  await Promise.race([galleryHolds(page, count), failure]);
 }
 
 export async function screenshot(page: Page, name: string, fullPage = false): Promise<void> {
