@@ -11,6 +11,8 @@ export class ConfigError extends Error {
 }
 
 const count = z.int().positive();
+/** Widths of activations: the kernels read them four values at once. */
+const width = count.multipleOf(4);
 
 /** `SD3Transformer2DModel`. */
 export const transformerConfig = z.object({
@@ -23,7 +25,7 @@ export const transformerConfig = z.object({
   attention_head_dim: count.default(64),
   num_attention_heads: count.default(18),
   joint_attention_dim: count.default(4096),
-  caption_projection_dim: count.default(1152),
+  caption_projection_dim: width.default(1152),
   pooled_projection_dim: count.default(2048),
   pos_embed_max_size: count.default(96),
   dual_attention_layers: z.array(z.int().nonnegative()).nullish().transform((v) => v ?? []),
@@ -41,7 +43,7 @@ export const vaeConfig = z.object({
   out_channels: z.literal(3).default(3),
   down_block_types: z.array(z.literal("DownEncoderBlock2D")).nonempty(),
   up_block_types: z.array(z.literal("UpDecoderBlock2D")).nonempty(),
-  block_out_channels: z.array(count).nonempty(),
+  block_out_channels: z.array(width).nonempty(),
   layers_per_block: count.default(1),
   act_fn: z.literal("silu").default("silu"),
   latent_channels: count.default(4),
@@ -68,7 +70,7 @@ export type VaeConfig = z.infer<typeof vaeConfig>;
 /** `CLIPTextModelWithProjection`. */
 export const clipTextConfig = z.object({
   vocab_size: count.default(49408),
-  hidden_size: count.default(512),
+  hidden_size: width.default(512),
   intermediate_size: count.default(2048),
   projection_dim: count.default(512),
   num_hidden_layers: count.default(12),
@@ -83,16 +85,20 @@ export type ClipTextConfig = z.infer<typeof clipTextConfig>;
 /** `T5EncoderModel`, version 1.1 (gated, no shared position bias beyond block 0's). */
 export const t5Config = z.object({
   vocab_size: count.default(32128),
-  d_model: count.default(512),
+  d_model: width.default(512),
   d_kv: count.default(64),
-  d_ff: count.default(2048),
+  d_ff: width.default(2048),
   num_layers: count.default(6),
   num_heads: count.default(8),
-  relative_attention_num_buckets: count.default(32),
+  /** Each direction has half of them, half of which are single distances. */
+  relative_attention_num_buckets: count.min(4).default(32),
   relative_attention_max_distance: count.default(128),
   layer_norm_epsilon: z.number().positive().default(1e-6),
   feed_forward_proj: z.literal("gated-gelu"),
-});
+}).refine(
+  (c) => c.relative_attention_max_distance > Math.floor(c.relative_attention_num_buckets / 4),
+  "relative_attention_max_distance must exceed a quarter of relative_attention_num_buckets",
+);
 export type T5Config = z.infer<typeof t5Config>;
 
 /** Two-element entries `[library, class]` of model_index.json; `[null, null]` where absent. */
@@ -112,6 +118,12 @@ export const modelIndex = z.object({
 });
 export type ModelIndex = z.infer<typeof modelIndex>;
 
+/** Any JSON object: tokenizer and scheduler files are judged by who reads them. */
+export const jsonObject = z.record(z.string(), z.unknown());
+
+/** vocab.json: token to id. */
+export const vocabulary = z.record(z.string(), z.int().nonnegative());
+
 /** Parses and checks the text of a config file; `path` is for the message. */
 export function parseConfig<T extends z.ZodType>(schema: T, text: string, path: string) {
   let json: unknown;
@@ -122,6 +134,14 @@ export function parseConfig<T extends z.ZodType>(schema: T, text: string, path: 
   }
   const parsed = schema.safeParse(json);
   if (parsed.success) return parsed.data as z.infer<T>;
-  const problems = parsed.error.issues.map((issue) => `${issue.path.join(".")}: ${issue.message}`);
+  const problems = parsed.error.issues.map(({ path, message }) => {
+    if (path.length === 0) return message;
+    const value = path.reduce(
+      (at: unknown, key) => (at as Record<PropertyKey, unknown>)?.[key],
+      json,
+    );
+    const got = value === undefined ? "" : `, got ${JSON.stringify(value)}`;
+    return `${path.join(".")}: ${message}${got}`;
+  });
   throw new ConfigError(`${path} cannot be used:\n  ${problems.join("\n  ")}`);
 }

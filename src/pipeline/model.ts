@@ -16,10 +16,9 @@ import {
 } from "../models/configs.ts";
 import { createScheduler, type Scheduler } from "../schedulers/mod.ts";
 import type { PromptTokens } from "../text_encoders/prompt_embeds.ts";
-import { createClipTokenizer } from "../tokenizers/clip.ts";
-import { createT5Tokenizer } from "../tokenizers/t5.ts";
 import type { EncodedText, Tokenizer } from "../tokenizers/tokenizer.ts";
-import type { FileSource } from "../weights/source.ts";
+import { FileNotFoundError, type FileSource } from "../weights/source.ts";
+import { built, clipTokenizer, readJson, t5Tokenizer } from "./model_tokenizers.ts";
 import type { ModelInfo, TruncatedPrompt } from "./types.ts";
 
 /** diffusers' defaults of StableDiffusion3Pipeline. */
@@ -63,34 +62,65 @@ const classes: Readonly<Record<string, readonly string[]>> = {
 /**
  * Reads everything but the weights.
  *
- * @throws ConfigError naming the file and every problem in it
- * @throws FileNotFoundError
+ * @throws ConfigError naming every file that is absent or cannot be used, and every problem in it
  */
 export async function describeModel(source: FileSource): Promise<ModelDescription> {
+  if (!await source.has("model_index.json")) {
+    throw new ConfigError(
+      `${source.name} is not a model in the diffusers layout: it has no model_index.json`,
+    );
+  }
   const index = parseConfig(modelIndex, await source.text("model_index.json"), "model_index.json");
-  checkClasses(index);
-  const config = async <T extends z.ZodType>(schema: T, folder: string): Promise<z.infer<T>> => {
-    const path = `${folder}/config.json`;
-    return parseConfig(schema, await source.text(path), path);
+  const problems = classProblems(index);
+  /** What `read` returns; nothing, and the reason noted, where the files are at fault. */
+  const attempt = async <T>(read: () => Promise<T>): Promise<T | undefined> => {
+    try {
+      return await read();
+    } catch (error) {
+      if (error instanceof FileNotFoundError) problems.push(`${error.path} is absent`);
+      else if (error instanceof ConfigError) problems.push(error.message.replaceAll("\n", "\n  "));
+      else throw error;
+      return undefined;
+    }
   };
+  const config = <T extends z.ZodType>(schema: T, folder: string) =>
+    attempt(async (): Promise<z.infer<T>> => {
+      const path = `${folder}/config.json`;
+      return parseConfig(schema, await source.text(path), path);
+    });
   const transformer = await config(transformerConfig, "transformer");
   const vae = await config(vaeConfig, "vae");
   const clipL = await config(clipTextConfig, "text_encoder");
   const clipG = await config(clipTextConfig, "text_encoder_2");
   const hasT5 = index.text_encoder_3?.[1] != null;
   const t5 = hasT5 ? await config(t5Config, "text_encoder_3") : undefined;
+  const clipLTokens = await attempt(() => clipTokenizer(source, "tokenizer"));
+  const clipGTokens = await attempt(() => clipTokenizer(source, "tokenizer_2"));
+  const t5Tokens = hasT5 ? await attempt(() => t5Tokenizer(source, "tokenizer_3")) : undefined;
+  const scheduler = await attempt(() => readScheduler(source));
+  if (
+    problems.length || !transformer || !vae || !clipL || !clipG || !clipLTokens || !clipGTokens ||
+    !scheduler
+  ) {
+    throw new ConfigError(`${source.name} cannot be used:\n  ${problems.join("\n  ")}`);
+  }
   const tokenizers: Tokenizers = {
-    clipL: await clipTokenizer(source, "tokenizer"),
-    clipG: await clipTokenizer(source, "tokenizer_2"),
-    t5: hasT5 ? await t5Tokenizer(source, "tokenizer_3") : undefined,
+    clipL: clipLTokens.tokenizer,
+    clipG: clipGTokens.tokenizer,
+    t5: t5Tokens?.tokenizer,
   };
-  checkFit({ transformer, clipL, clipG, t5, tokenizers, vae });
-  const path = "scheduler/scheduler_config.json";
-  const scheduler = createScheduler(JSON.parse(await source.text(path)));
+  const largestIds = [
+    ["text_encoder", clipL.vocab_size, clipLTokens.largestId],
+    ["text_encoder_2", clipG.vocab_size, clipGTokens.largestId],
+    ["text_encoder_3", t5?.vocab_size ?? 1, t5Tokens?.largestId ?? 0],
+  ] as const;
+  checkFit({ transformer, clipL, clipG, t5, tokenizers, vae, largestIds });
   const vaeScale = 2 ** (vae.block_out_channels.length - 1);
   const sizeMultiple = vaeScale * transformer.patch_size;
+  const maxSize = transformer.pos_embed_max_size * sizeMultiple;
   const t5Longest = Math.min(tokenizers.t5?.modelMaxLength ?? longestSequence, longestSequence);
-  const defaultSize = transformer.sample_size * vaeScale;
+  const ownSize = Math.floor(transformer.sample_size / transformer.patch_size) * sizeMultiple;
+  const defaultSize = Math.min(Math.max(ownSize, sizeMultiple), maxSize);
   return {
     source,
     index,
@@ -111,38 +141,48 @@ export async function describeModel(source: FileSource): Promise<ModelDescriptio
         maxSequenceLength: Math.min(pipelineDefaults.maxSequenceLength, t5Longest),
       },
       sizeMultiple,
-      maxSize: transformer.pos_embed_max_size * sizeMultiple,
+      maxSize,
       numLayers: transformer.num_layers,
       maxSequenceLength: t5Longest,
     },
   };
 }
 
-function checkClasses(index: ModelIndex): void {
-  const problems = Object.entries(classes).flatMap(([name, known]) => {
+/** Components of model_index.json that are of classes that this implementation does not have. */
+function classProblems(index: ModelIndex): string[] {
+  return Object.entries(classes).flatMap(([name, known]) => {
     const entry = index[name as keyof ModelIndex] as ModelIndex["vae"];
     const found = entry?.[1];
     if (name.endsWith("_3") && found == null) return [];
     return found && known.includes(found)
       ? []
-      : [`${name}: ${found ?? "nothing"}, expected ${known.join(" or ")}`];
+      : [`model_index.json: ${name} is ${found ?? "absent"}, expected ${known.join(" or ")}`];
   });
-  if (problems.length) {
-    throw new ConfigError(`model_index.json cannot be used:\n  ${problems.join("\n  ")}`);
-  }
 }
 
 /** Widths that must agree between the components' own configs. */
 function checkFit(
-  { transformer, clipL, clipG, t5, tokenizers, vae }: Pick<
-    ModelDescription,
-    "transformer" | "clipL" | "clipG" | "t5" | "tokenizers" | "vae"
-  >,
+  { transformer, clipL, clipG, t5, tokenizers, vae, largestIds }:
+    & Pick<
+      ModelDescription,
+      "transformer" | "clipL" | "clipG" | "t5" | "tokenizers" | "vae"
+    >
+    & {
+      /** Each encoder's name, rows of its token table, and the largest id that it may be given. */
+      readonly largestIds: readonly (readonly [string, number, number])[];
+    },
 ): void {
   const problems: string[] = [];
   const equal = (what: string, actual: number, wanted: number) => {
     if (actual !== wanted) problems.push(`${what} is ${actual}, expected ${wanted}`);
   };
+  for (const [name, vocabulary, largestId] of largestIds) {
+    if (largestId >= vocabulary) {
+      problems.push(
+        `${name} has vocab_size ${vocabulary}, but its tokenizer gives ids up to ${largestId}`,
+      );
+    }
+  }
   equal("vae latent_channels", vae.latent_channels, transformer.in_channels);
   equal("transformer out_channels", transformer.out_channels, transformer.in_channels);
   if (t5) equal("text_encoder_3 d_model", t5.d_model, transformer.joint_attention_dim);
@@ -175,25 +215,10 @@ function checkFit(
   }
 }
 
-async function optionalJson(source: FileSource, path: string) {
-  return await source.has(path) ? JSON.parse(await source.text(path)) : undefined;
-}
-
-async function clipTokenizer(source: FileSource, folder: string): Promise<Tokenizer> {
-  return createClipTokenizer({
-    vocab: JSON.parse(await source.text(`${folder}/vocab.json`)),
-    merges: await source.text(`${folder}/merges.txt`),
-    config: JSON.parse(await source.text(`${folder}/tokenizer_config.json`)),
-    specialTokensMap: await optionalJson(source, `${folder}/special_tokens_map.json`),
-  });
-}
-
-async function t5Tokenizer(source: FileSource, folder: string): Promise<Tokenizer> {
-  return createT5Tokenizer({
-    tokenizer: await source.text(`${folder}/tokenizer.json`),
-    config: JSON.parse(await source.text(`${folder}/tokenizer_config.json`)),
-    specialTokensMap: await optionalJson(source, `${folder}/special_tokens_map.json`),
-  });
+async function readScheduler(source: FileSource): Promise<Scheduler> {
+  const path = "scheduler/scheduler_config.json";
+  const config = await readJson(source, path);
+  return built(path, () => createScheduler(config));
 }
 
 /** One prompt for each encoder: CLIP-L, CLIP-G, T5. */

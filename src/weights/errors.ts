@@ -1,4 +1,5 @@
 /** Everything that is wrong with a checkpoint, in one error. */
+import { FileNotFoundError } from "./source.ts";
 
 /** What can be wrong; each list holds one readable line for each tensor or file concerned. */
 export interface WeightsProblems {
@@ -51,8 +52,9 @@ export class ProblemList {
     (this.#problems[kind] ??= []).push(line);
   }
 
-  /** Takes over what `error` lists; anything but a WeightsError is thrown on. */
+  /** Takes over what `error` lists, or an absent file; any other error is thrown on. */
   absorb(error: unknown): void {
+    if (error instanceof FileNotFoundError) return this.add("corrupt", error.message);
     if (!(error instanceof WeightsError)) throw error;
     for (const kind of kinds) {
       for (const line of error.problems[kind] ?? []) this.add(kind, line);
