@@ -16,8 +16,8 @@
 // Arithmetic of a step: every lane reads the same 2 * HEAD_CHUNKS * KEYS texels for
 // 2 * D * KEYS * QUERIES fused multiply-adds: 4 * QUERIES a texel. On llvmpipe (512-bit vectors) a
 // texel of a storage texture costs about 11 ns, of a sampled one 34, 16 bytes of a storage buffer
-// 58: they are loops over the lanes; a multiply-add costs 0.2 to 0.5. So at 16 a texel loads weigh
-// as much as arithmetic. More rows a lane compile for seconds longer and waste more of the last tile.
+// 58, all loops over the lanes; a multiply-add 0.2 to 0.5. So at 16 a texel loads still weigh as
+// much as arithmetic. More rows a lane compile for seconds longer and waste more of the last tile.
 
 const HEAD_CHUNKS = 16u;
 const QUERIES = 4u;

@@ -2,6 +2,7 @@ import source from "../../kernels/attention.wgsl" with { type: "text" };
 import { defineKernel } from "../gpu/kernel.ts";
 import type { Recorder } from "../gpu/program.ts";
 import { elements, type Tensor } from "../gpu/tensor.ts";
+import { attentionTile, fitsTile } from "./attention_tile.ts";
 import { attentionTexture, fitsTexture } from "./attention_texture.ts";
 import { headForm, headWidths } from "./chunk.ts";
 import type { KernelUse } from "./kernel_use.ts";
@@ -37,15 +38,16 @@ export interface AttentionOptions {
   readonly variant?: AttentionVariant | undefined;
 }
 
-export const attentionVariants = ["rows", "texture"] as const;
+export const attentionVariants = ["rows", "texture", "tile"] as const;
 export type AttentionVariant = typeof attentionVariants[number];
 
 /** Multi-head attention over one stream, or two joined; one [B, S_i, H*D] for each stream. */
 export function attention(rec: Recorder, options: AttentionOptions): Tensor[] {
   const { streams, heads, headDim, scale, causal = false, relativeBias, label } = options;
   check(options);
-  const variant = options.variant ?? (rec.gpu.adapter.isSoftware ? "texture" : "rows");
+  const variant = options.variant ?? (rec.gpu.adapter.isSoftware ? "texture" : "tile");
   if (variant === "texture" && fitsTexture(rec, options)) return attentionTexture(rec, options);
+  if (variant === "tile" && fitsTile(rec, headDim)) return attentionTile(rec, options);
   const [batch = 0, tokens0 = 0] = streams[0]!.shape;
   const tokens1 = streams[1]?.shape[1] ?? 0;
   const form = headForm(headDim);

@@ -4,6 +4,7 @@
  */
 import { attentionUses } from "./attention.ts";
 import { attentionTextureUses } from "./attention_texture.ts";
+import { attentionTileUses } from "./attention_tile.ts";
 import { qkRmsNormUses } from "./qk_rms_norm.ts";
 import { softmaxRowsUses } from "./softmax_rows.ts";
 import { transposeUses } from "./transpose.ts";
@@ -37,6 +38,7 @@ export const kernelUses: readonly KernelUse[] = [
   ...resizeRowsUses,
   ...attentionUses,
   ...attentionTextureUses,
+  ...attentionTileUses,
   ...qkRmsNormUses,
   ...softmaxRowsUses,
   ...transposeUses,

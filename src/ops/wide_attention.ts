@@ -58,7 +58,6 @@ function rowsOf(x: Tensor, start: number, rows: number): Tensor {
     ...x,
     shape: [1, rows, x.shape[2]!],
     byteOffset: x.byteOffset + start * rowBytes,
-    // As long as an activation of its own would be, so that either can be copied to the other.
-    byteLength: Math.ceil(rows * rowBytes / 16) * 16,
+    byteLength: rows * rowBytes,
   };
 }
