@@ -20,12 +20,26 @@ tr + tr td { border-top: 1px solid color-mix(in srgb, currentColor 12%, transpar
 small { opacity: .75; }
 `;
 
-const EXAMPLE = `curl -s http://localhost:8500/api/diffusers/inference \\
-  -H 'Content-Type: application/json' \\
-  -d '{"prompt": "a red circle", "num_inference_steps": 8}'`;
+/** What a reader tries first; `base` is where the reader found this page. */
+function examples(base: string): string {
+  const post = `curl -s ${base}/api/diffusers/inference -H 'Content-Type: application/json'`;
+  return `# Generate, stream the progress, cancel
+${post} \\
+  -d '{"prompt": "a red circle", "num_inference_steps": 8, "job": "my-first-job"}'
+${post} -N \\
+  -d '{"prompt": "a red circle", "stream": true, "preview_every": 4}'
+curl -s -X DELETE ${base}/api/jobs/my-first-job`;
+}
 
-/** The page and the Content-Security-Policy that allows its one style sheet and nothing else. */
-export async function docsPage(document: unknown): Promise<{ html: string; policy: string }> {
+/**
+ * The page and the Content-Security-Policy that allows its one style sheet and nothing else.
+ *
+ * @param base start of the URLs in its examples
+ */
+export async function docsPage(
+  document: unknown,
+  base: string,
+): Promise<{ html: string; policy: string }> {
   const { info, paths, components } = document as { info: Json; paths: Json; components?: Json };
   const schemas = (components?.schemas ?? {}) as Json;
   const operations = Object.entries(paths).flatMap(([path, item]) =>
@@ -48,7 +62,7 @@ export async function docsPage(document: unknown): Promise<{ html: string; polic
         <p>${info
           .description} The same as a document for machines: <a href="openapi.json">openapi.json</a>.
     Errors are <code>{"error": {"type", "message", "param"?}}</code>.</p>
-        <pre><code>${EXAMPLE}</code></pre>
+        <pre><code>${examples(base)}</code></pre>
         <main>${operations}</main>
       </body>
     </html>
@@ -66,17 +80,23 @@ function renderOperation(method: string, path: string, operation: Json, schemas:
   const responses = Object.entries((operation.responses ?? {}) as Json);
   return html`<section>
 <h2><span class="method">${method.toUpperCase()}</span> <code>${path}</code></h2>
-<p>${operation.summary}. ${operation.description ?? ""}</p>
+<p>${operation.summary}. ${prose(operation.description)}</p>
 ${body ? html`<h3>Body</h3>${renderFields(resolve(body, schemas))}` : ""}
 ${
     responses.map(([status, response]) => {
       const schema = jsonSchemaOf(response as Json);
       const fields = schema && resolve(schema, schemas);
-      return html`<p><strong>${status}</strong> ${(response as Json).description}</p>
+      return html`<p><strong>${status}</strong> ${prose((response as Json).description)}</p>
 ${fields?.properties && status === "200" ? renderFields(fields) : ""}`;
     })
   }
 </section>`;
+}
+
+/** Text whose words between backquotes are code. */
+function prose(text: unknown) {
+  const parts = typeof text === "string" ? text.split("`") : [];
+  return parts.map((part, k) => k % 2 === 0 ? part : html`<code>${part}</code>`);
 }
 
 function renderFields(schema: Json) {

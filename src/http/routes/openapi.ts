@@ -2,6 +2,7 @@
 
 import type { App, Route } from "../context.ts";
 import { docsPage } from "../docs_page.ts";
+import { baseUrl } from "../public_url.ts";
 
 /** The document; its servers are where the client found it. */
 function describe(app: App) {
@@ -20,12 +21,12 @@ function describe(app: App) {
   });
 }
 
-export const openApiRoute: Route = (app) => {
+export const openApiRoute: Route = (app, { config }) => {
   let document: ReturnType<typeof describe> | undefined;
   const get = () => document ??= describe(app);
   app.get("/openapi.json", (c) => c.json(get()));
   app.get("/docs", async (c) => {
-    const { html, policy } = await docsPage(get());
+    const { html, policy } = await docsPage(get(), baseUrl(c, config));
     return c.html(html, 200, { "Content-Security-Policy": policy });
   });
 };
