@@ -44,6 +44,11 @@ export class Arena {
     return this.#slots.reduce((sum, slot) => sum + slot.size, textures);
   }
 
+  /** Bytes of each slot. */
+  get sizes(): readonly number[] {
+    return this.#slots.map((slot) => slot.size);
+  }
+
   /** The best free slot for `bytes`, grown or made if none is large enough. */
   take(bytes: number, taken: ReadonlySet<Slot>): Slot {
     const free = this.#slots.filter((slot) => !taken.has(slot)).sort((a, b) => a.size - b.size);

@@ -96,6 +96,8 @@ export interface DecoderComponent {
   readonly config: VaeConfig;
   /** Largest latent area (rows * columns) that one decode may take. */
   readonly maxArea: number;
+  /** Bytes of activations for each latent row and column, where known. */
+  readonly bytesPerLatent?: number | undefined;
   /**
    * @param latents f32 [1, C, h, w], as the pipeline holds them
    * @param out f32 [1, H, W, 3] in about [-1, 1]

@@ -15,6 +15,14 @@ import type { RgbImage } from "./types.ts";
 /** Latents that neighbouring tiles share, of a tile's edge; diffusers' `tile_overlap_factor`. */
 const overlapFraction = 0.25;
 
+const smallestTile = 8;
+const defaultBytes = 2 ** 30;
+
+export interface DecodeStageOptions {
+  /** Bytes that a decode's activations may take; default 1 GiB. */
+  readonly maxBytes?: number | undefined;
+}
+
 export interface DecodeOptions {
   readonly signal?: AbortSignal | undefined;
   /** Largest tile edge in latents; default: as large as the device allows. */
@@ -30,20 +38,28 @@ export class DecodeStage {
   readonly #gpu: Gpu;
   readonly #decoder: DecoderComponent;
   readonly #scale: number;
+  /** Largest latent area decoded at once: what the device binds and what memory is meant for it. */
+  readonly #maxArea: number;
   /** One image at a time: the stage's memory does not grow with the requests. */
   readonly #turn = new Mutex();
   readonly #quantisers = new ProgramCache<Quantiser>(4);
 
-  constructor(gpu: Gpu, decoder: DecoderComponent) {
+  constructor(
+    gpu: Gpu,
+    decoder: DecoderComponent,
+    { maxBytes = defaultBytes }: DecodeStageOptions = {},
+  ) {
     this.#gpu = gpu;
     this.#decoder = decoder;
+    const { maxArea, bytesPerLatent = 0 } = decoder;
+    this.#maxArea = bytesPerLatent ? Math.min(maxArea, maxBytes / bytesPerLatent) : maxArea;
     this.#scale = 2 ** (decoder.config.block_out_channels.length - 1);
   }
 
   /** Edge of the tiles for latents of this size; 0 if they are decoded whole. */
   tileEdge(height: number, width: number, maxTile = Infinity): number {
-    if (height * width <= this.#decoder.maxArea && Math.max(height, width) <= maxTile) return 0;
-    return Math.max(8, Math.min(maxTile, Math.floor(Math.sqrt(this.#decoder.maxArea))));
+    if (height * width <= this.#maxArea && Math.max(height, width) <= maxTile) return 0;
+    return Math.max(smallestTile, Math.min(maxTile, Math.floor(Math.sqrt(this.#maxArea))));
   }
 
   /**

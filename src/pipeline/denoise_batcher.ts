@@ -1,17 +1,14 @@
 /**
  * One loop for all requests: each turn it runs the next step of every sample that shares a shape, as
  * one batch. Samples join and leave between any two steps; each keeps its own timestep, guidance and
- * text, and its latents stay on the GPU.
- *
- * Turns go round the groups by deficit round robin (Shreedhar and Varghese, 1996), counted in tokens,
- * so that many requests of one size cannot starve another size: a group that waits gains as much
- * device time as the one that runs.
+ * text, and its latents stay on the GPU. `TurnOrder` says whose turn it is, counted in tokens.
  */
 import type { Gpu } from "../gpu/device.ts";
 import { copyTensor } from "../gpu/program.ts";
 import { rowsOf, type Tensor } from "../gpu/tensor.ts";
 import type { PreparedText, Step, StepInputs, TransformerComponent } from "../models/components.ts";
 import { type GuidedStepRecord, packSteps } from "../ops/guided_step.ts";
+import { TurnOrder } from "./turn_order.ts";
 import type { SkipLayerGuidance } from "./types.ts";
 
 /** What the scheduler says of one step; see `GuidedStepRecord` for the coefficients' formula. */
@@ -47,31 +44,32 @@ interface Running {
   readonly done: PromiseWithResolvers<void>;
   /** Index of the step that is submitted next. */
   next: number;
-}
-
-/** Samples whose next step has one shape, in the order of their turns. */
-interface Group {
-  readonly key: string;
-  /** Patches of one image: what a sample's step costs, up to a factor. */
-  readonly tokens: number;
-  members: Running[];
-  deficit: number;
+  /** Drawn for the next step: kept until the step is submitted, so that a second try has the same. */
+  noise?: Float32Array<ArrayBuffer> | undefined;
+  /** Settled: takes part in no further step. */
+  over: boolean;
 }
 
 export interface BatcherOptions {
   /** Most samples in one step of images of this many tokens. */
   readonly maxBatch: (tokens: number) => number;
-  /** Hears how long each step took. */
+  /** Hears how long each step took. A throw ends the samples of that step. */
   readonly onTurn?: ((turn: TurnReport) => void) | undefined;
 }
 
+/** One step of a batch. Times are in seconds. */
 export interface TurnReport {
   readonly samples: number;
+  /** Rows of the prediction: more than samples under guidance. */
+  readonly rows: number;
+  /** Patches of one image. */
   readonly tokens: number;
-  /** Seconds of host work until the step was submitted. */
+  /** Host work until the step was submitted, the recording of a new shape included. */
   readonly host: number;
-  /** Seconds from the submit to its end, including what was queued before it. */
+  /** From the submit to its end, including what was queued before it. */
   readonly device: number;
+  /** From the submit, or from the end of the step before if that came later, to its end. */
+  readonly step: number;
 }
 
 /** Steps submitted and not yet known to be done: one runs while the next is encoded. */
@@ -81,9 +79,12 @@ export class DenoiseBatcher {
   readonly #gpu: Gpu;
   readonly #transformer: TransformerComponent;
   readonly #options: BatcherOptions;
-  /** In the order of their turns. */
-  #groups: Group[] = [];
+  readonly #order = new TurnOrder<Running>();
+  /** Samples of the turn that is being submitted. */
+  #submitting = 0;
   #looping = false;
+  /** When the last step ended. */
+  #lastEnd = 0;
 
   constructor(gpu: Gpu, transformer: TransformerComponent, options: BatcherOptions) {
     this.#gpu = gpu;
@@ -91,9 +92,9 @@ export class DenoiseBatcher {
     this.#options = options;
   }
 
-  /** Samples on their way. */
+  /** Samples with steps left to submit. */
   get active(): number {
-    return this.#groups.reduce((sum, group) => sum + group.members.length, 0);
+    return this.#order.size + this.#submitting;
   }
 
   /** Most samples in one step of images of this many tokens. */
@@ -108,103 +109,124 @@ export class DenoiseBatcher {
   denoise(sample: Sample): Promise<void> {
     if (sample.signal?.aborted) return Promise.reject(sample.signal.reason);
     if (sample.steps.length === 0) return Promise.resolve();
-    const running: Running = { sample, done: Promise.withResolvers<void>(), next: 0 };
-    this.#join(running);
+    const done = Promise.withResolvers<void>();
+    this.#queue({ sample, done, next: 0, over: false });
     if (!this.#looping) {
       this.#looping = true;
       // Not at once, so that the samples of one burst of requests start together.
       setTimeout(() => this.#loop(), 0);
     }
-    return running.done.promise;
+    return done.promise;
   }
 
   async #loop(): Promise<void> {
     const inFlight: Promise<void>[] = [];
     for (;;) {
       this.#dropAborted();
-      const group = this.#nextGroup();
-      if (group) {
-        const batch = group.members.slice(0, this.#batchSize(group));
-        const turn = await this.#turn(batch);
-        if (turn) inFlight.push(turn);
+      const batch = this.#order.next();
+      if (batch) {
+        this.#submitting = batch.length;
+        inFlight.push(...await this.#turn(batch));
+        this.#submitting = 0;
+        for (const running of batch) {
+          if (running.next < running.sample.steps.length) this.#queue(running);
+        }
       } else if (inFlight.length === 0) break;
-      if (!group || inFlight.length >= stepsInFlight) await inFlight.shift();
+      while (inFlight.length >= (batch ? stepsInFlight : 1)) await inFlight.shift();
     }
     this.#looping = false;
   }
 
-  /** Deficit round robin: the group whose turn it is. */
-  #nextGroup(): Group | undefined {
-    if (this.#groups.length === 0) return undefined;
-    // Each round gives every group what the cheapest batch costs, so one of them can always go.
-    const quantum = Math.min(...this.#groups.map((group) => this.#cost(group)));
-    for (;;) {
-      const group = this.#groups.shift()!;
-      this.#groups.push(group);
-      group.deficit += quantum;
-      if (group.deficit < this.#cost(group)) continue;
-      group.deficit -= this.#cost(group);
-      return group;
+  /** Back of its group's queue. A sample's group changes where its steps do. */
+  #queue(running: Running): void {
+    if (running.over) return;
+    const { latents, text } = running.sample;
+    const tokens = this.#tokens(latents);
+    const skip = skipLayers(running);
+    this.#order.add(running, {
+      key: [latents.shape.slice(1), text.context.shape[1], skip].join("/"),
+      cost: tokens * (skip.length ? 2 : 1),
+      limit: () => this.#options.maxBatch(tokens),
+    });
+  }
+
+  #dropAborted(): void {
+    for (const running of [...this.#order]) {
+      if (running.sample.signal?.aborted) this.#fail(running, running.sample.signal.reason);
     }
   }
 
-  #batchSize(group: Group): number {
-    return Math.max(1, Math.min(group.members.length, this.#options.maxBatch(group.tokens)));
-  }
-
-  #cost(group: Group): number {
-    return group.tokens * this.#batchSize(group);
+  #fail(running: Running, error: unknown): void {
+    running.over = true;
+    this.#order.remove(running);
+    running.done.reject(error);
   }
 
   /**
-   * Submits one step of every sample in `batch`. Returns a promise of the step's end, or nothing if
-   * no sample could be submitted.
+   * Submits one step of every sample in `batch`, together if that works. Returns promises of the
+   * submitted steps' ends, which never reject.
    */
-  async #turn(batch: readonly Running[]): Promise<Promise<void> | undefined> {
-    const started = performance.now();
-    try {
-      await this.#submit(batch);
-    } catch (error) {
-      // Nothing of a failed command buffer was executed: find out whose fault it was, one by one.
-      if (batch.length === 1) {
-        this.#leave(batch[0]!);
-        batch[0]!.done.reject(error);
-        return undefined;
-      }
-      const turns = [];
-      for (const running of batch) turns.push(await this.#turn([running]));
-      return Promise.all(turns).then(() => {});
-    }
-    const submitted = performance.now();
-    const steps = batch.map((running) => ++running.next);
-    // Back of the queue. A group keeps its deficit though all its members go and come back.
+  async #turn(batch: readonly Running[]): Promise<Promise<void>[]> {
+    const together = await this.#attempt(batch);
+    if (together.end) return [together.end];
+    // Nothing of a failed command buffer was executed: find out whose fault it was, one by one. A
+    // sample alone has its second try, too, since the device may have complained of another's work.
+    const ends: Promise<void>[] = [];
     for (const running of batch) {
-      this.#detach(running);
-      if (running.next < running.sample.steps.length) this.#join(running);
+      const { end, error } = await this.#attempt([running]);
+      if (end) ends.push(end);
+      else this.#fail(running, error);
     }
-    this.#prune();
-    return this.#end(batch, steps, started, submitted);
+    return ends;
+  }
+
+  async #attempt(given: readonly Running[]): Promise<{ end?: Promise<void>; error?: unknown }> {
+    const started = performance.now();
+    // A report of the step before may have ended a sample in the meantime.
+    const batch = given.filter(({ over }) => !over);
+    if (batch.length === 0) return { end: Promise.resolve() };
+    let rows;
+    try {
+      rows = await this.#submit(batch);
+    } catch (error) {
+      return { error };
+    }
+    const steps = batch.map((running) => {
+      running.noise = undefined;
+      return ++running.next;
+    });
+    return { end: this.#end(batch, steps, rows, started) };
   }
 
   /** Waits for the device, then tells the samples. */
-  async #end(batch: readonly Running[], steps: readonly number[], started: number, sent: number) {
+  async #end(
+    batch: readonly Running[],
+    steps: readonly number[],
+    rows: number,
+    started: number,
+  ): Promise<void> {
+    const sent = performance.now();
     try {
       await this.#gpu.idle();
+      const now = performance.now();
+      const before = Math.max(sent, this.#lastEnd);
+      this.#lastEnd = now;
+      this.#options.onTurn?.({
+        samples: batch.length,
+        rows,
+        tokens: this.#tokens(batch[0]!.sample.latents),
+        host: (sent - started) / 1000,
+        device: (now - sent) / 1000,
+        step: (now - before) / 1000,
+      });
     } catch (error) {
       for (const running of batch) this.#fail(running, error);
       return;
     }
-    const tokens = this.#tokens(batch[0]!.sample.latents);
-    this.#options.onTurn?.({
-      samples: batch.length,
-      tokens,
-      host: (sent - started) / 1000,
-      device: (performance.now() - sent) / 1000,
-    });
     for (const [i, running] of batch.entries()) {
       const { sample, done } = running;
       try {
-        if (!sample.signal?.aborted) sample.onStep?.(steps[i]!);
+        if (!running.over && !sample.signal?.aborted) sample.onStep?.(steps[i]!);
         if (steps[i] === sample.steps.length) done.resolve();
       } catch (error) {
         this.#fail(running, error);
@@ -212,57 +234,13 @@ export class DenoiseBatcher {
     }
   }
 
-  #fail(running: Running, error: unknown): void {
-    this.#leave(running);
-    running.done.reject(error);
-  }
-
-  #dropAborted(): void {
-    for (const { members } of [...this.#groups]) {
-      for (const running of members.filter(({ sample }) => sample.signal?.aborted)) {
-        this.#fail(running, running.sample.signal!.reason);
-      }
-    }
-  }
-
-  #join(running: Running): void {
-    const { latents, text } = running.sample;
-    const skip = skipLayers(running);
-    const key = [latents.shape.slice(1), text.context.shape[1], skip].join("/");
-    let group = this.#groups.find((g) => g.key === key);
-    if (!group) {
-      group = {
-        key,
-        tokens: this.#tokens(latents) * (skip.length ? 2 : 1),
-        members: [],
-        deficit: 0,
-      };
-      this.#groups.push(group);
-    }
-    group.members.push(running);
-  }
-
-  #leave(running: Running): void {
-    this.#detach(running);
-    this.#prune();
-  }
-
-  #detach(running: Running): void {
-    for (const group of this.#groups) {
-      group.members = group.members.filter((member) => member !== running);
-    }
-  }
-
-  #prune(): void {
-    this.#groups = this.#groups.filter((group) => group.members.length > 0);
-  }
-
   #tokens(latents: Tensor): number {
     const { patch_size: patch } = this.#transformer.config;
     return latents.shape[2]! * latents.shape[3]! / (patch * patch);
   }
 
-  async #submit(batch: readonly Running[]): Promise<void> {
+  /** Returns the rows of the prediction. */
+  async #submit(batch: readonly Running[]): Promise<number> {
     const [first] = batch;
     const { latents, text } = first!.sample;
     const skip = skipLayers(first!);
@@ -295,6 +273,7 @@ export class DenoiseBatcher {
         }
       },
     );
+    return layout.rows.length + layout.skipRows.length;
   }
 
   #fill(encoder: GPUCommandEncoder, inputs: StepInputs, rows: readonly Row[]): void {
@@ -310,8 +289,9 @@ export class DenoiseBatcher {
   #writeNoise({ noise }: Step, batch: readonly Running[]): void {
     if (!noise) return;
     for (const [i, running] of batch.entries()) {
-      const drawn = current(running).noise === 0 ? undefined : running.sample.drawNoise?.();
-      if (drawn) this.#gpu.write(rowsOf(noise, i), drawn);
+      if (current(running).noise === 0) continue;
+      running.noise ??= drawn(running.sample);
+      this.#gpu.write(rowsOf(noise, i), running.noise);
     }
   }
 }
@@ -352,6 +332,11 @@ function layOut(batch: readonly Running[], withSkip: boolean): Layout {
     };
   });
   return { rows, skipRows, records };
+}
+
+function drawn({ drawNoise }: Sample): Float32Array<ArrayBuffer> {
+  if (!drawNoise) throw new TypeError("A step adds noise, but its sample draws none");
+  return drawNoise();
 }
 
 function current({ sample, next }: Running): ScheduledStep {

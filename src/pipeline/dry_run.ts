@@ -26,8 +26,11 @@ export async function dryRun(source: FileSource, request: GenerateRequest) {
     resolved.negativePrompt3,
   ]);
   const { timesteps, sigmas } = scheduleSteps(model, resolved);
-  const planner = await MemoryPlanner.open(model, { maxBatch: () => resolved.numImagesPerPrompt });
-  const { weights, arena, share } = await planner.plan(resolved);
+  const planner = await MemoryPlanner.open(model);
+  const plan = await planner.plan(resolved, { maxBatch: resolved.numImagesPerPrompt });
+  const { weights } = planner;
+  const { share } = plan;
+  const arena = planner.arenaWith(plan);
   return {
     model: model.info.name,
     parameters: toParameters(resolved),

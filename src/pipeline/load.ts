@@ -116,11 +116,17 @@ export async function loadModel(
   return assemble(declared, gpu);
 }
 
-/** The networks with their memory laid out on `gpu` and nothing in it: for planning on a dry device. */
-export async function layOutModel(model: ModelDescription, gpu: Gpu): Promise<Components> {
+/**
+ * The networks with their memory laid out on `gpu` and nothing in it: for planning on dry devices.
+ * Returns what makes components of them for a dry device, any number of times.
+ */
+export async function layOutModel(
+  model: ModelDescription,
+  gpu: Gpu,
+): Promise<(gpu: Gpu) => Components> {
   const declared = await declareModel(model);
   for (const { plan, checkpoint } of declared.parts) await plan.allocate(checkpoint, gpu);
-  return assemble(declared, gpu);
+  return (other) => assemble(declared, other);
 }
 
 function assemble(declared: DeclaredModel, gpu: Gpu): Components {

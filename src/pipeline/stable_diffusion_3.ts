@@ -33,6 +33,8 @@ export interface PipelineOptions {
   readonly promptCacheBytes?: number | undefined;
   /** Most samples in one step of images of this many tokens. */
   readonly maxBatch?: ((tokens: number) => number) | undefined;
+  /** Bytes that decoding may use for activations; larger images are decoded in tiles. */
+  readonly decodeBytes?: number | undefined;
   readonly onTurn?: ConstructorParameters<typeof DenoiseBatcher>[2]["onTurn"];
 }
 
@@ -68,7 +70,9 @@ export class StableDiffusion3Pipeline {
       maxBatch: options.maxBatch ?? (() => defaultMaxBatch),
       onTurn: options.onTurn,
     });
-    this.decodeStage = new DecodeStage(gpu, components.decoder);
+    this.decodeStage = new DecodeStage(gpu, components.decoder, {
+      maxBytes: options.decodeBytes,
+    });
     this.previewProjection = new PreviewProjection(gpu, components.decoder);
   }
 
@@ -145,7 +149,7 @@ export class StableDiffusion3Pipeline {
       const lease = await this.promptCache.acquire(
         JSON.stringify([triple, maxSequenceLength]),
         () => this.prepareText(tokenized.tokens, maxSequenceLength),
-        { pin: triple.every((prompt) => prompt === "") },
+        { pin: triple.every((prompt) => prompt === ""), signal },
       );
       leases.push(lease);
       return lease.text;

@@ -172,11 +172,24 @@ export interface RequestCounts {
   readonly waiting: number;
 }
 
+/** Bytes and batch of a request of the model's default size, under guidance. */
+export interface RequestPlan {
+  /** What each such request adds while it runs: latents and embeddings. */
+  readonly share: number;
+  /** What the arena grows to for `maxBatch` of them; all requests share it. */
+  readonly arena: number;
+  /** Most samples in one step that memory and the options allow. */
+  readonly maxBatch: number;
+}
+
 export interface EngineStatus {
   readonly model: ModelInfo;
   readonly memory: MemoryReport;
   readonly adapter: AdapterReport;
   readonly requests: RequestCounts;
+  /** Prompts whose embeddings were known, and prompts that were encoded. */
+  readonly promptCache: { readonly hits: number; readonly misses: number };
+  readonly defaultRequest: RequestPlan;
 }
 
 /**

@@ -108,6 +108,8 @@ export class FakeEngine implements Engine {
       },
       adapter: { vendor: "fake", architecture: "none", description: "No GPU", features: [] },
       requests: { total: this.#total, active: this.#active, waiting: 0 },
+      promptCache: { hits: 0, misses: this.#total },
+      defaultRequest: { share: bytesOfRequest, arena: 10_000, maxBatch: 8 },
     };
   }
 
