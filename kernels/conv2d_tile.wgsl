@@ -11,7 +11,8 @@
 // Specialise: THREAD_M pixels of one row x THREAD_N outputs an invocation, WEIGHT_F16.
 // Grid: 16 invocations a workgroup, lanes_n of them over outputs and the others over pixels;
 // workgroups: y * grid_x + x over runs of pixels, z over tiles of outputs.
-// Numerics: f32; every output is one chain of fma over q, p, c in ascending order, whatever the tile.
+// Numerics: f32; every output is one chain of fma over q, p, c in ascending order,
+// whatever the tile.
 struct Params {
   batch: u32, height: u32, width: u32, c8: u32,
   out_height: u32, out_width: u32, n: u32, kernel: u32,
@@ -20,7 +21,7 @@ struct Params {
 }
 @group(0) @binding(0) var<storage, read> x: array<vec4f>;
 @group(0) @binding(1) var<storage, read> w: array<vec4u>;
-@group(0) @binding(2) var<storage, read> bias: array<f32>;
+@group(0) @binding(2) var<storage, read> bias: array<vec4f>;
 @group(0) @binding(3) var<storage, read_write> y: array<vec4f>;
 @group(0) @binding(4) var<uniform> params: Params;
 
@@ -92,7 +93,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) la
   }
   for (var j = 0u; j < THREAD_N; j += 4u) { // unroll
     let at = params.y_column + column + j;
-    let b = vec4f(bias[at], bias[at + 1u], bias[at + 2u], bias[at + 3u]);
+    let b = bias[at / 4u];
     for (var i = 0u; i < THREAD_M; i++) { // unroll
       if (inside && u + i < params.out_width && column + j < params.n) {
         let pixel = (sample * params.out_height + v) * params.out_width + u + i;

@@ -1,35 +1,45 @@
-// y[r, n] = activation(sum_k x[r, k] * w[n, k] + bias[n]), or y += gate * that.
+// y[r, n] = activation(sum_k x[r, k] * w[n, k] + bias[n]), or y += that, or y += gate * that.
 //
 // x       (rows, k8 * 8)          f32
 // w       (n, k8 * 8)             f16, eight a vec4u, or f32, four a vec4u (WEIGHT_F16)
-// bias    (n) at bias_offset      f32; read where has_bias
-// gate    sample s, column n at gate_offset + s * gate_stride + n; read where has_gate
+// bias    (n) at bias_offset      f32; used where has_bias
+// gate    sample s, column n at gate_offset + s * gate_stride + n; used where GATED
 // y       (rows, y_stride)        f32; columns y_column .. y_column + n rounded up to 4 are written
-// params  sizes; rows_per_sample says which sample a row belongs to
+// params  sizes; rows_per_sample says which sample a row belongs to; offsets, strides and y_column
+//         are multiples of 4
 //
-// Specialise: THREAD_M x THREAD_N outputs an invocation, WEIGHT_F16; override ACTIVATION
-// (0 none, 1 gelu tanh, 2 gelu, 3 quick gelu, 4 silu).
+// Specialise: THREAD_M x THREAD_N outputs an invocation, WEIGHT_F16, ACCUMULATE, GATED; override
+// ACTIVATION (0 none, 1 gelu tanh, 2 gelu, 3 quick gelu, 4 silu).
 // Grid: 16 invocations a workgroup, lanes_n of them over columns and the others over rows;
 // workgroups: y * grid_x + x over tiles of rows, z over tiles of columns.
 // Numerics: f32 throughout; every output is one chain of fma over k in ascending order, whatever
 // the tile and whatever the other rows: that is what batch invariance rests on.
+//
+// For adapters that run invocations as SIMD lanes and fetch lane by lane (software rasterizers):
+// a step of eight k costs 2 THREAD_M + THREAD_N fetches of 16 bytes, each as long as some 200 fma,
+// against 8 THREAD_M THREAD_N fma. So tiles are as large as compilers bear.
 struct Params {
   rows: u32, n: u32, k8: u32, y_stride: u32,
   y_column: u32, rows_per_sample: u32, gate_offset: u32, gate_stride: u32,
-  bias_offset: u32, has_bias: u32, has_gate: u32, accumulate: u32,
-  lanes_n: u32, grid_x: u32,
+  bias_offset: u32, has_bias: u32, lanes_n: u32, grid_x: u32,
 }
 @group(0) @binding(0) var<storage, read> x: array<vec4f>;
 @group(0) @binding(1) var<storage, read> w: array<vec4u>;
-@group(0) @binding(2) var<storage, read> bias: array<f32>;
-@group(0) @binding(3) var<storage, read> gate: array<f32>;
+@group(0) @binding(2) var<storage, read> bias: array<vec4f>;
+@group(0) @binding(3) var<storage, read> gate: array<vec4f>;
 @group(0) @binding(4) var<storage, read_write> y: array<vec4f>;
 @group(0) @binding(5) var<uniform> params: Params;
 
 const THREAD_M = 4u;
 const THREAD_N = 4u;
 const WEIGHT_F16 = true;
+const ACCUMULATE = false;
+const GATED = false;
 override ACTIVATION = 0u;
+
+// A detour that lets the epilogue loop over rows: unrolled it takes longer to compile than all else.
+// The loop's bound is no constant, or drivers would unroll it as well.
+var<workgroup> sums: array<array<vec4f, 16>, THREAD_M>;
 
 @compute @workgroup_size(16)
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lane: u32) {
@@ -72,27 +82,31 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) la
       }
     }
   }
+  let live_m = min(THREAD_M, params.rows - min(row, params.rows));
+  // Each invocation keeps to its own lane of `sums`, so nothing is to be waited for.
   for (var j = 0u; j < THREAD_N; j += 4u) { // unroll
     for (var i = 0u; i < THREAD_M; i++) { // unroll
-      store(row + i, column + j, vec4f(acc[i][j], acc[i][j + 1u], acc[i][j + 2u], acc[i][j + 3u]));
+      sums[i][lane] = vec4f(acc[i][j], acc[i][j + 1u], acc[i][j + 2u], acc[i][j + 3u]);
+    }
+    for (var i = 0u; i < live_m; i++) {
+      store(row + i, column + j, sums[i][lane]);
     }
   }
 }
 
 fn store(row: u32, column: u32, sum: vec4f) {
-  if (row < params.rows && column < params.n) {
+  if (column < params.n) {
     var value = sum;
     if (params.has_bias != 0u) {
-      let at = params.bias_offset + column;
-      value += vec4f(bias[at], bias[at + 1u], bias[at + 2u], bias[at + 3u]);
+      value += bias[(params.bias_offset + column) / 4u];
     }
     value = activate(value);
-    if (params.has_gate != 0u) {
-      let at = params.gate_offset + row / params.rows_per_sample * params.gate_stride + column;
-      value *= vec4f(gate[at], gate[at + 1u], gate[at + 2u], gate[at + 3u]);
+    if (GATED) {
+      let sample = row / params.rows_per_sample;
+      value *= gate[(params.gate_offset + sample * params.gate_stride + column) / 4u];
     }
     let at = (row * params.y_stride + params.y_column + column) / 4u;
-    if (params.accumulate != 0u) {
+    if (ACCUMULATE) {
       value += y[at];
     }
     y[at] = value;

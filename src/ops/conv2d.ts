@@ -1,7 +1,8 @@
 import tileSource from "../../kernels/conv2d_tile.wgsl" with { type: "text" };
 import { defineKernel, type Specialisation } from "../gpu/kernel.ts";
 import type { Recorder } from "../gpu/program.ts";
-import { elements, type Tensor } from "../gpu/tensor.ts";
+import { elements, reshape, type Tensor } from "../gpu/tensor.ts";
+import { add } from "./add.ts";
 import { foldGrid } from "./fold_grid.ts";
 import type { KernelUse } from "./kernel_use.ts";
 import type { MatrixPart } from "./matrix.ts";
@@ -57,13 +58,19 @@ export function conv2d(rec: Recorder, options: Conv2dOptions): Tensor {
   check(options, [batch, outHeight, outWidth, n]);
 
   const columns = Math.ceil(n / 4) * 4;
+  if (into && n !== columns) {
+    const result = conv2d(rec, { ...options, into: undefined });
+    add(rec, { x: result, into, label });
+    rec.release(result);
+    return into;
+  }
   const wide = x.shape.at(-1) === channels
     ? x
     : resizeRows(rec, { x, columns: channels, label: `${label}/x` });
-  const padded = into && n !== columns
-    ? resizeRows(rec, { x: into, columns, label: `${label}/into` })
-    : undefined;
-  const y = padded ?? into ?? rec.alloc([batch, outHeight, outWidth, columns], label);
+  const wideBias = n === columns
+    ? bias
+    : resizeRows(rec, { x: reshape(bias, [1, n]), columns, label: `${label}/bias` });
+  const y = into ?? rec.alloc([batch, outHeight, outWidth, columns], label);
   for (const part of weight.parts) {
     const lanesN = Math.min(16, 2 ** Math.ceil(Math.log2(Math.ceil(part.rows / 4))));
     const runs = batch * outHeight * Math.ceil(outWidth / 4);
@@ -72,7 +79,7 @@ export function conv2d(rec: Recorder, options: Conv2dOptions): Tensor {
       label: `conv2d/${label}`,
       kernel: tile,
       specialise: form(part.tensor.dtype === "f16"),
-      bindings: { x: wide, w: part.tensor, bias, y },
+      bindings: { x: wide, w: part.tensor, bias: wideBias, y },
       params: {
         batch,
         height,
@@ -95,8 +102,9 @@ export function conv2d(rec: Recorder, options: Conv2dOptions): Tensor {
     });
   }
   if (wide !== x) rec.release(wide);
+  if (wideBias !== bias) rec.release(wideBias);
   if (n === columns) return y;
-  const cut = resizeRows(rec, { x: y, columns: n, to: into, label: `${label}/y` });
+  const cut = resizeRows(rec, { x: y, columns: n, label: `${label}/y` });
   rec.release(y);
   return cut;
 }

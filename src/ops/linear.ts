@@ -1,9 +1,11 @@
 import tileSource from "../../kernels/linear_tile.wgsl" with { type: "text" };
 import { defineKernel, type Specialisation } from "../gpu/kernel.ts";
 import type { Recorder } from "../gpu/program.ts";
-import { elements, type PerSample, type Tensor } from "../gpu/tensor.ts";
+import { elements, type PerSample, reshape, type Tensor } from "../gpu/tensor.ts";
+import { add } from "./add.ts";
 import { foldGrid } from "./fold_grid.ts";
 import type { KernelUse } from "./kernel_use.ts";
+import { laneLayout } from "./lane_layout.ts";
 import { type Matrix, rowStride } from "./matrix.ts";
 import { resizeRows } from "./resize_rows.ts";
 
@@ -13,20 +15,53 @@ const tile = defineKernel("linear_tile", tileSource);
 export const activations = ["none", "gelu_tanh", "gelu", "quick_gelu", "silu"] as const;
 export type Activation = typeof activations[number];
 
-export const linearUses: KernelUse[] = [
-  {
-    kernel: tile,
-    specialisations: [true, false].flatMap((f16) =>
-      activations.flatMap((_, i) => [form(1, f16, i), form(4, f16, i)])
-    ),
-  },
-];
+/** How the result meets `into`. */
+const modes = ["store", "add", "addGated"] as const;
+type Mode = typeof modes[number];
 
-function form(threadM: number, f16: boolean, activation: number): Specialisation {
+/**
+ * Rows x columns of outputs an invocation. Which tile computes a row has no influence on its bits,
+ * and the choice depends on the weight and the rows of a sample all the same, but for `vectors`:
+ * the number of rows that share a read of the weight is that of the batch, up to four.
+ */
+const vectors = [[1, 4], [2, 4], [4, 4]] as const;
+const smallTile = [16, 16] as const;
+const largeTile = [16, 32] as const;
+/** Products per sample from which on the large tile's longer compilation pays. */
+const largeProducts = 2 ** 27;
+
+export const linearUses: KernelUse[] = [{
+  kernel: tile,
+  specialisations: [...vectors, smallTile, largeTile].flatMap((shape) =>
+    [true, false].flatMap((f16) => [
+      ...activations.map((_, i) => form(shape, f16, i, "store")),
+      form(shape, f16, 0, "add"),
+      form(shape, f16, 0, "addGated"),
+    ])
+  ),
+}];
+
+function form(
+  [threadM, threadN]: readonly [number, number],
+  f16: boolean,
+  activation: number,
+  mode: Mode,
+): Specialisation {
   return {
-    const: { THREAD_M: threadM, THREAD_N: 4, WEIGHT_F16: f16 },
+    const: {
+      THREAD_M: threadM,
+      THREAD_N: threadN,
+      WEIGHT_F16: f16,
+      ACCUMULATE: mode !== "store",
+      GATED: mode === "addGated",
+    },
     override: { ACTIVATION: activation },
   };
+}
+
+function tileShape(rows: number, rowsPerSample: number, products: number) {
+  if (rowsPerSample === 1) return vectors[Math.min(2, Math.ceil(Math.log2(rows)))]!;
+  return products >= largeProducts ? largeTile : smallTile;
 }
 
 export interface LinearOptions {
@@ -38,7 +73,7 @@ export interface LinearOptions {
   readonly activation?: Activation | undefined;
   /** [B, ..., N] f32: the result is added to it, in place. */
   readonly into?: Tensor | undefined;
-  /** With `into`: the result is multiplied by the sample's gate [N] first. */
+  /** With `into`: the result is multiplied by the sample's gate [N] first; N % 4 = 0. */
   readonly gate?: PerSample | undefined;
   readonly label: string;
 }
@@ -57,27 +92,42 @@ export function linear(rec: Recorder, options: LinearOptions): Tensor {
   const rows = elements(x.shape) / k;
   const rowsPerSample = rows / (x.shape[0] ?? 1);
 
-  const wide = k === stride ? x : resizeRows(rec, { x, columns: stride, label: `${label}/x` });
-  const padded = into && n !== columns
-    ? resizeRows(rec, { x: into, columns, label: `${label}/into` })
-    : undefined;
-  const y = padded ?? into ?? rec.alloc([...shape.slice(0, -1), columns], label);
+  if (into && (n !== columns || activation !== "none")) {
+    const result = linear(rec, { x, weight, bias, activation, label });
+    add(rec, { x: result, into, gate, label });
+    rec.release(result);
+    return into;
+  }
+  // Rows of x, weights and bias are read four or eight values at a time.
+  const borrowed: Tensor[] = [];
+  const widened = (tensor: Tensor, width: number, wanted: number, name: string) => {
+    if (width === wanted) return tensor;
+    const matrix = reshape(tensor, [elements(tensor.shape) / width, width]);
+    const wide = resizeRows(rec, { x: matrix, columns: wanted, label: `${label}/${name}` });
+    borrowed.push(wide);
+    return wide;
+  };
+  const wide = widened(x, k, stride, "x");
+  const wideBias = bias && widened(bias, n, columns, "bias");
+  const y = into ?? rec.alloc([...shape.slice(0, -1), columns], label);
   for (const part of weight.parts) {
-    const packed = (weight.rowStride ?? stride) === stride
-      ? part.tensor
-      : resizeRows(rec, { x: part.tensor, columns: stride, label: `${label}/weight` });
-    const partColumns = Math.ceil(part.rows / 4) * 4;
-    const threadM = rowsPerSample === 1 ? 1 : 4;
-    const lanesN = rowsPerSample === 1 ? 16 : 4;
-    const [gridX, gridY] = foldGrid(Math.ceil(rows / (threadM * 16 / lanesN)));
+    const w = widened(part.tensor, weight.rowStride ?? stride, stride, "weight");
+    const threads = tileShape(rows, rowsPerSample, rowsPerSample * part.rows * k);
+    const { lanesN, groupsM, groupsN } = laneLayout([rows, part.rows], threads, 16);
+    const [gridX, gridY] = foldGrid(groupsM);
     rec.dispatch({
       label: `linear/${label}`,
       kernel: tile,
-      specialise: form(threadM, packed.dtype === "f16", activations.indexOf(activation)),
+      specialise: form(
+        threads,
+        w.dtype === "f16",
+        activations.indexOf(activation),
+        gate ? "addGated" : into ? "add" : "store",
+      ),
       bindings: {
         x: wide,
-        w: packed,
-        bias: bias ?? rec.gpu.absent,
+        w,
+        bias: wideBias ?? rec.gpu.absent,
         gate: gate?.tensor ?? rec.gpu.absent,
         y,
       },
@@ -92,18 +142,15 @@ export function linear(rec: Recorder, options: LinearOptions): Tensor {
         gate_stride: gate?.stride ?? 0,
         bias_offset: part.rowStart,
         has_bias: Number(bias !== undefined),
-        has_gate: Number(gate !== undefined),
-        accumulate: Number(into !== undefined),
         lanes_n: lanesN,
         grid_x: gridX,
       },
-      grid: [gridX, gridY, Math.ceil(partColumns / (4 * lanesN))],
+      grid: [gridX, gridY, groupsN],
     });
-    if (packed !== part.tensor) rec.release(packed);
   }
-  if (wide !== x) rec.release(wide);
-  if (n === columns) return into ?? { ...y, shape };
-  const cut = resizeRows(rec, { x: y, columns: n, to: into, label: `${label}/y` });
+  rec.release(...borrowed);
+  if (n === columns) return y;
+  const cut = resizeRows(rec, { x: y, columns: n, label: `${label}/y` });
   rec.release(y);
   return cut;
 }
@@ -120,6 +167,12 @@ function check({ x, weight, bias, into, gate, label }: LinearOptions): void {
   if (bias && elements(bias.shape) !== n) fail("bias", bias.shape, `[${n}]`);
   const shape = [...x.shape.slice(0, -1), n];
   if (into && `${into.shape}` !== `${shape}`) fail("into", into.shape, `[${shape}]`);
+  if (gate && (gate.offset % 4 || gate.stride % 4 || n! % 4)) {
+    throw new TypeError(
+      `linear/${label}: a gate needs an offset, a stride and N that are multiples of 4, not ` +
+        `${gate.offset}, ${gate.stride} and ${n}`,
+    );
+  }
   if (gate && !into) throw new TypeError(`linear/${label}: a gate needs a residual to add to`);
   if (
     gate && gate.offset + ((x.shape[0] ?? 1) - 1) * gate.stride + n > elements(gate.tensor.shape)

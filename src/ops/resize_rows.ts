@@ -14,22 +14,15 @@ export interface ResizeRowsOptions {
   readonly x: Tensor;
   /** Width of the rows of the result: more than C adds zeros, less cuts. */
   readonly columns: number;
-  /** Written instead of a new tensor; [..., columns]. */
-  readonly to?: Tensor | undefined;
   readonly label: string;
 }
 
 /** Rows made wider with zeros, or narrower: what kernels with 16-byte loads need of odd widths. */
-export function resizeRows(rec: Recorder, { x, columns, to, label }: ResizeRowsOptions): Tensor {
+export function resizeRows(rec: Recorder, { x, columns, label }: ResizeRowsOptions): Tensor {
   const width = x.shape.at(-1) ?? 1;
   const rows = elements(x.shape) / width;
   const shape = [...x.shape.slice(0, -1), columns];
-  if (to && elements(to.shape) !== rows * columns) {
-    throw new TypeError(
-      `${label}: rows of [${x.shape}] cut to ${columns} do not fit [${to.shape}]`,
-    );
-  }
-  const y = to ?? rec.alloc(shape, label);
+  const y = rec.alloc(shape, label);
   const grid = foldGrid(Math.ceil(rows * columns / 64));
   rec.dispatch({
     label: `resize_rows/${label}`,

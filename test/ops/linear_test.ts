@@ -40,6 +40,16 @@ for (const dtype of ["f16", "f32"] as const) {
   });
 }
 
+Deno.test("linear with a weight that asks for the large tile", async () => {
+  const [rows, n, k] = [65, 1060, 2048];
+  const { weight, values } = makeWeight(n, k, "f16");
+  const x = random(rows * k, 3);
+  const actual = await run((rec) =>
+    linear(rec, { x: input(x, [1, rows, k]), weight, label: "test" })
+  );
+  assertClose(actual, linearReference(x, values, [rows, n, k]), tolerance.op);
+});
+
 for (const activation of activations) {
   Deno.test(`linear with ${activation}`, async () => {
     for (const dtype of ["f16", "f32"] as const) {
@@ -57,15 +67,15 @@ for (const activation of activations) {
 }
 
 Deno.test("linear adds the gated result to a residual in place", async () => {
-  const [batch, s, n, k] = [3, 5, 20, 16];
-  for (const width of [n, n - 1]) {
+  const [batch, k] = [3, 16];
+  for (const [s, width] of [[5, 20], [5, 19], [1, 20], [70, 272]] as const) {
     const { weight, values } = makeWeight(width, k, "f16");
     const x = random(batch * s * k, 3);
     const residual = random(batch * s * width, 5);
-    const gates = random(batch * 64, 6);
-    const gate = { tensor: input(gates, [batch, 64]), offset: 7, stride: 64 };
+    const gates = random(batch * 320, 6);
+    const gate = { tensor: input(gates, [batch, 320]), offset: 8, stride: 320 };
     const plain = linearReference(x, values, [batch * s, width, k]);
-    for (const gated of [false, true]) {
+    for (const gated of width % 4 ? [false] : [false, true]) {
       const into = input(residual.slice(), [batch, s, width]);
       const actual = await run((rec) => {
         const y = linear(rec, {
@@ -80,11 +90,28 @@ Deno.test("linear adds the gated result to a residual in place", async () => {
       });
       const expected = plain.map((v, i) => {
         const sample = Math.floor(i / width / s);
-        return residual[i]! + v * (gated ? gates[sample * 64 + 7 + i % width]! : 1);
+        return residual[i]! + v * (gated ? gates[sample * 320 + 8 + i % width]! : 1);
       });
       assertClose(actual, expected, tolerance.op, `gated: ${gated}, ${width} columns`);
     }
   }
+});
+
+Deno.test("linear adds an activated result to a residual", async () => {
+  const { weight, values } = makeWeight(24, 16, "f16");
+  const x = random(5 * 16, 3);
+  const residual = random(5 * 24, 5);
+  const actual = await run((rec) =>
+    linear(rec, {
+      x: input(x, [1, 5, 16]),
+      weight,
+      activation: "silu",
+      into: input(residual, [1, 5, 24]),
+      label: "test",
+    })
+  );
+  const plain = linearReference(x, values, [5, 24, 16], undefined, "silu");
+  assertClose(actual, plain.map((v, i) => v + residual[i]!), tolerance.opTranscendental);
 });
 
 Deno.test("linear writes each part of a split weight to its columns", async () => {
@@ -156,8 +183,10 @@ Deno.test("linear refuses shapes that do not fit", () => {
   assert.throws(() => linear(rec, { x: wrong, weight, label: "t" }), /wanted \[B, ..., 16\]/);
   assert.throws(() => linear(rec, { x, weight, bias: wrong, label: "t" }), /bias is \[1,2,12\]/);
   assert.throws(() => linear(rec, { x, weight, into: wrong, label: "t" }), /into is \[1,2,12\]/);
+  const odd = { tensor: wrong, offset: 2, stride: 0 };
   const gate = { tensor: wrong, offset: 20, stride: 0 };
   assert.throws(() => linear(rec, { x, weight, gate, label: "t" }), /needs a residual/);
   const into = input(random(16), [1, 2, 8]);
   assert.throws(() => linear(rec, { x, weight, into, gate, label: "t" }), /gate is/);
+  assert.throws(() => linear(rec, { x, weight, into, gate: odd, label: "t" }), /multiples of 4/);
 });
