@@ -42,10 +42,19 @@ interface BoundEnd {
 /** Token ids come from the host, everything else lies on the GPU. */
 export type GraphInput = Tensor | Int32Array;
 
+/** What the components need of a graph: the real one, or one that only plans its memory. */
+export interface Graph {
+  run(
+    inputs: Readonly<Record<string, GraphInput>>,
+    outputs: Readonly<Record<string, Tensor>>,
+  ): Promise<void>;
+  dispose(): Promise<void>;
+}
+
 const FLOATS: readonly string[] = ["float32", "float16"] satisfies FloatType[];
 const IDS: readonly string[] = ["int64", "int32"];
 
-export class OnnxGraph {
+export class OnnxGraph implements Graph {
   readonly name: string;
   readonly #gpu: Gpu;
   readonly #session: OrtSession;

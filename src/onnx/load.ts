@@ -9,13 +9,15 @@ import type {
 } from "../models/components.ts";
 import type { ClipTextConfig, T5Config, TransformerConfig, VaeConfig } from "../models/configs.ts";
 import type { FileSource } from "../weights/source.ts";
-import { OnnxClip } from "./clip.ts";
+import { clipActivations, OnnxClip } from "./clip.ts";
 import type { Network } from "./directory.ts";
+import { DryGraph } from "./dry_graph.ts";
+import type { GraphInput } from "./graph.ts";
 import { type OnnxFiles, readOnnxFiles, type ReadOptions } from "./files.ts";
-import { OnnxT5 } from "./t5.ts";
-import { OnnxTransformer } from "./transformer.ts";
-import { OnnxDecoder } from "./vae_decoder.ts";
-import { OnnxEncoder } from "./vae_encoder.ts";
+import { OnnxT5, t5Activations } from "./t5.ts";
+import { OnnxTransformer, transformerActivations } from "./transformer.ts";
+import { decoderActivations, OnnxDecoder } from "./vae_decoder.ts";
+import { encoderActivations, OnnxEncoder } from "./vae_encoder.ts";
 
 /** What a described model says that the graphs are checked against. */
 export interface OnnxModel {
@@ -81,6 +83,58 @@ export async function loadOnnx(
   } catch (error) {
     for (const component of Object.values(components)) component.dispose();
     throw error;
+  }
+  return components;
+}
+
+/** Float16 weights of a float32 graph are widened while it loads. */
+const WIDENING = 2;
+
+/**
+ * The same components on a device for planning: they hold the memory that the graphs would take,
+ * estimated from the files' sizes and the tensors' shapes.
+ */
+export async function layOutOnnx(
+  model: OnnxModel,
+  gpu: Gpu,
+  networks: Iterable<Network>,
+): Promise<OnnxComponents> {
+  const wanted = new Set(networks);
+  const files = await model.source.list();
+  const bytes = async (network: Network) => {
+    let sum = 0;
+    for (const file of files.filter((file) => file.startsWith(`${network}/model.onnx`))) {
+      sum += await model.source.size(file);
+    }
+    return WIDENING * sum;
+  };
+  const { clipL, clipG, t5, transformer, vae } = model;
+  const dry = async <Config>(
+    network: Network,
+    config: Config,
+    activations: (config: Config, inputs: Readonly<Record<string, GraphInput>>) => number,
+  ) => new DryGraph(gpu, await bytes(network), (inputs) => activations(config, inputs));
+  const components: OnnxComponents = {};
+  if (wanted.has("text_encoder")) {
+    components.clipL = new OnnxClip(clipL, await dry("text_encoder", clipL, clipActivations));
+  }
+  if (wanted.has("text_encoder_2")) {
+    components.clipG = new OnnxClip(clipG, await dry("text_encoder_2", clipG, clipActivations));
+  }
+  if (wanted.has("text_encoder_3") && t5) {
+    components.t5 = new OnnxT5(t5, await dry("text_encoder_3", t5, t5Activations));
+  }
+  if (wanted.has("transformer")) {
+    const graph = await dry("transformer", transformer, transformerActivations);
+    components.transformer = new OnnxTransformer(gpu, transformer, graph);
+  }
+  if (wanted.has("vae_decoder")) {
+    const graph = await dry("vae_decoder", vae, decoderActivations);
+    components.decoder = new OnnxDecoder(gpu, vae, graph);
+  }
+  if (wanted.has("vae_encoder")) {
+    const graph = await dry("vae_encoder", vae, encoderActivations);
+    components.encoder = new OnnxEncoder(gpu, vae, graph);
   }
   return components;
 }

@@ -41,13 +41,17 @@ export function createSession(
   model: Uint8Array,
   externalData: readonly { path: string; data: Uint8Array }[],
 ): Promise<OrtSession> {
-  const counted = countedDevice(gpu);
+  const provider = {
+    name: "webgpu",
+    device: countedDevice(gpu).device,
+    // buffers are used again within a run and kept for the next: least memory at the peak
+    storageBufferCacheMode: "bucket",
+  } as const;
   return exclusive(gpu, graph, "weights", async () => {
     // a graph that onnxruntime refuses leaves the runtime usable
     try {
       return await ort.InferenceSession.create(model, {
-        // typed as any GPU object would be; onnxruntime wants the device itself
-        executionProviders: [{ name: "webgpu", device: counted.device } as { name: "webgpu" }],
+        executionProviders: [provider],
         externalData,
         preferredOutputLocation: "gpu-buffer",
         // errors; else it warns of the shape arithmetic that it keeps on the CPU by design

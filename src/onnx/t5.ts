@@ -4,13 +4,14 @@ import type { Tensor } from "../gpu/tensor.ts";
 import type { T5Component } from "../models/components.ts";
 import type { T5Config } from "../models/configs.ts";
 import type { OnnxFiles } from "./files.ts";
-import { OnnxGraph } from "./graph.ts";
+import { type Graph, type GraphInput, OnnxGraph } from "./graph.ts";
+import { tokenActivations } from "./activations.ts";
 
 export class OnnxT5 implements T5Component {
   readonly hiddenSize: number;
-  readonly #graph: OnnxGraph;
+  readonly #graph: Graph;
 
-  private constructor(config: T5Config, graph: OnnxGraph) {
+  constructor(config: T5Config, graph: Graph) {
     this.hiddenSize = config.d_model;
     this.#graph = graph;
   }
@@ -31,4 +32,12 @@ export class OnnxT5 implements T5Component {
   dispose(): Promise<void> {
     return this.#graph.dispose();
   }
+}
+
+/** Bytes that one run takes beside its ends. */
+export function t5Activations(
+  { d_model, num_heads }: T5Config,
+  { input_ids }: Readonly<Record<string, GraphInput>>,
+): number {
+  return tokenActivations((input_ids as Int32Array).length, d_model, num_heads);
 }

@@ -18,7 +18,8 @@ import type { TransformerConfig } from "../models/configs.ts";
 import { guidedStep, wordsPerStep } from "../ops/guided_step.ts";
 import { InvalidRequestError } from "../pipeline/errors.ts";
 import type { OnnxFiles } from "./files.ts";
-import { OnnxGraph } from "./graph.ts";
+import { type Graph, type GraphInput, OnnxGraph } from "./graph.ts";
+import { tokenActivations } from "./activations.ts";
 
 /** Steps whose buffers are kept. */
 const keptSteps = 4;
@@ -28,10 +29,10 @@ export class OnnxTransformer implements TransformerComponent {
   readonly contextWidth: number;
   readonly pooledWidth: number;
   readonly #gpu: Gpu;
-  readonly #graph: OnnxGraph;
+  readonly #graph: Graph;
   readonly #steps = new ProgramCache<Step>(keptSteps);
 
-  private constructor(gpu: Gpu, config: TransformerConfig, graph: OnnxGraph) {
+  constructor(gpu: Gpu, config: TransformerConfig, graph: Graph) {
     this.#gpu = gpu;
     this.#graph = graph;
     this.config = config;
@@ -147,4 +148,16 @@ function copyRow(encoder: GPUCommandEncoder, all: StepInputs, i: number, row: St
   for (const key of ["latents", "timesteps", "context", "pooled"] as const) {
     copyTensor(encoder, rowsOf(all[key], i), row[key]);
   }
+}
+
+/** Bytes that one run takes beside its ends. */
+export function transformerActivations(
+  config: TransformerConfig,
+  { hidden_states, encoder_hidden_states }: Readonly<Record<string, GraphInput>>,
+): number {
+  const { patch_size, num_attention_heads: heads, caption_projection_dim: width } = config;
+  const [, , rows, columns] = (hidden_states as Tensor).shape as [number, number, number, number];
+  const image = rows * columns / (patch_size * patch_size);
+  const context = (encoder_hidden_states as Tensor).shape[1]!;
+  return tokenActivations(image + context, width, heads);
 }

@@ -8,7 +8,8 @@ import type { VaeConfig } from "../models/configs.ts";
 import { nchwToNhwc } from "../ops/nchw_to_nhwc.ts";
 import { nhwcToNchw } from "../ops/nhwc_to_nchw.ts";
 import type { OnnxFiles } from "./files.ts";
-import { OnnxGraph } from "./graph.ts";
+import { imageActivations, largestPerLatent } from "./activations.ts";
+import { type Graph, type GraphInput, OnnxGraph } from "./graph.ts";
 
 /** The kernels before and after the graph, and the buffers between them and it. */
 interface Ends {
@@ -31,10 +32,10 @@ export class OnnxDecoder implements DecoderComponent {
   readonly config: VaeConfig;
   readonly maxArea: number;
   readonly #gpu: Gpu;
-  readonly #graph: OnnxGraph;
+  readonly #graph: Graph;
   readonly #ends = new ProgramCache<Ends>(keptSizes);
 
-  private constructor(gpu: Gpu, config: VaeConfig, graph: OnnxGraph) {
+  constructor(gpu: Gpu, config: VaeConfig, graph: Graph) {
     this.#gpu = gpu;
     this.#graph = graph;
     this.config = config;
@@ -111,12 +112,18 @@ export class OnnxDecoder implements DecoderComponent {
 }
 
 /** Latent pixels at which the graph's largest intermediate result fills one binding. */
-function largestArea({ block_out_channels }: VaeConfig, bindable: number): number {
-  const widths = block_out_channels.toReversed();
-  // a level's first resnet reads the level before at twice its size
-  const values = widths.map((width, i) => 4 ** i * Math.max(width, widths[i - 1] ?? 0));
-  const convolved = Math.floor(bindable / (4 * Math.max(...values)));
+function largestArea(config: VaeConfig, bindable: number): number {
+  const convolved = Math.floor(bindable / largestPerLatent(config));
   // the middle block's scores are area * area: standard operators know no fused attention
   const attended = Math.floor(Math.sqrt(bindable / 4));
   return Math.min(convolved, attended);
+}
+
+/** Bytes that one run takes beside its ends. */
+export function decoderActivations(
+  config: VaeConfig,
+  { latent_sample }: Readonly<Record<string, GraphInput>>,
+): number {
+  const [, , rows, columns] = (latent_sample as Tensor).shape as [number, number, number, number];
+  return imageActivations(config, rows * columns);
 }

@@ -5,14 +5,15 @@ import type { Tensor } from "../gpu/tensor.ts";
 import type { EncoderComponent } from "../models/components.ts";
 import type { VaeConfig } from "../models/configs.ts";
 import type { OnnxFiles } from "./files.ts";
-import { OnnxGraph } from "./graph.ts";
+import { imageActivations } from "./activations.ts";
+import { type Graph, type GraphInput, OnnxGraph } from "./graph.ts";
 
 export class OnnxEncoder implements EncoderComponent {
   readonly config: VaeConfig;
   readonly #gpu: Gpu;
-  readonly #graph: OnnxGraph;
+  readonly #graph: Graph;
 
-  private constructor(gpu: Gpu, config: VaeConfig, graph: OnnxGraph) {
+  constructor(gpu: Gpu, config: VaeConfig, graph: Graph) {
     this.#gpu = gpu;
     this.#graph = graph;
     this.config = config;
@@ -46,4 +47,14 @@ export class OnnxEncoder implements EncoderComponent {
   async dispose(): Promise<void> {
     await this.#graph.dispose();
   }
+}
+
+/** Bytes that one run takes beside its ends. */
+export function encoderActivations(
+  config: VaeConfig,
+  { sample }: Readonly<Record<string, GraphInput>>,
+): number {
+  const [, , height, width] = (sample as Tensor).shape as [number, number, number, number];
+  const scale = 2 ** (config.block_out_channels.length - 1);
+  return imageActivations(config, height * width / (scale * scale));
 }

@@ -4,7 +4,9 @@ import type { Tensor } from "../../src/gpu/tensor.ts";
 import { rowsOf } from "../../src/gpu/tensor.ts";
 import type { Step, StepShape } from "../../src/models/components.ts";
 import { exportOnnx } from "../../src/onnx/export/mod.ts";
-import { loadOnnx } from "../../src/onnx/load.ts";
+import { dryGpu } from "../../src/gpu/dry_device.ts";
+import type { Gpu } from "../../src/gpu/device.ts";
+import { layOutOnnx, loadOnnx, type OnnxComponents } from "../../src/onnx/load.ts";
 import { packSteps } from "../../src/ops/guided_step.ts";
 import { describeModel } from "../../src/pipeline/model.ts";
 import { directorySink } from "../../src/weights/deno_sink.ts";
@@ -178,4 +180,72 @@ Deno.test("calls made at the same time wait for each other", async () => {
   assertClose(first!, g.floats("text_embeds_1").data.subarray(0, 128), tolerance.module);
   await clipL!.dispose();
   await clipG!.dispose();
+});
+
+Deno.test("a worker has the engine, too, and keeps its location", async () => {
+  const g = await golden("text");
+  const ids = [...g.ids("ids_1").data.slice(0, 24)].map(Number);
+  const worker = new Worker(new URL("./worker_entry.ts", import.meta.url), { type: "module" });
+  try {
+    const answer = Promise.withResolvers<{ pooled: Float32Array; location: string }>();
+    worker.onmessage = ({ data }) => answer.resolve(data);
+    worker.onerror = (event) => {
+      event.preventDefault();
+      answer.reject(new Error(event.message));
+    };
+    worker.postMessage({ model: tinyModel, onnx: directory, ids });
+    const { pooled, location } = await answer.promise;
+    assertClose(pooled, g.floats("text_embeds_1").data.subarray(0, 128), tolerance.module);
+    assert.match(location, /worker_entry\.ts$/);
+  } finally {
+    worker.terminate();
+  }
+});
+
+/** Peak of the arena while every network runs once. */
+async function arenaPeak(on: Gpu, components: OnnxComponents): Promise<number> {
+  const { clipL, clipG, t5, transformer, decoder, encoder } = components;
+  const tensor = (...shape: number[]) => on.createTensor(shape, "end", "other");
+  const before = on.ledger.bytes("arena");
+  on.ledger.resetPeak();
+  for (const clip of [clipL!, clipG!]) {
+    const out = {
+      penultimate: tensor(1, 24, clip.hiddenSize),
+      pooled: tensor(1, clip.projectionDim),
+    };
+    await clip.encode(new Int32Array(24).fill(7), out);
+  }
+  await t5!.encode(new Int32Array(100).fill(7), tensor(1, 100, t5!.hiddenSize));
+  const step = await transformer!.step(shapeOf(24, 16, 1));
+  await step.run(() => {}, () => {});
+  await decoder!.decode(tensor(1, 16, 24, 16), tensor(1, 192, 128, 3));
+  await encoder!.encode(tensor(1, 3, 64, 64), tensor(1, 32, 8, 8));
+  for (const component of Object.values(components)) await component.dispose();
+  return on.ledger.peakOf("arena") - before;
+}
+
+Deno.test("memory planned without a device covers what a run takes", async () => {
+  const networks = [
+    "text_encoder",
+    "text_encoder_2",
+    "text_encoder_3",
+    "transformer",
+    "vae_decoder",
+    "vae_encoder",
+  ] as const;
+  const dry = dryGpu(gpu);
+  const planned = await layOutOnnx(model, dry, networks);
+  const plannedWeights = dry.ledger.bytes("weights");
+  const plannedArena = await arenaPeak(dry, planned);
+  assert.equal(dry.ledger.bytes("weights"), 0);
+
+  const before = gpu.ledger.bytes("weights");
+  const loaded = await loadOnnx(model, gpu, networks);
+  const weights = gpu.ledger.bytes("weights") - before;
+  const arena = await arenaPeak(gpu, loaded);
+  assert.ok(
+    weights <= plannedWeights && plannedWeights < 2 * weights,
+    `${weights}/${plannedWeights}`,
+  );
+  assert.ok(arena <= plannedArena && plannedArena < 3 * arena, `${arena}/${plannedArena}`);
 });
