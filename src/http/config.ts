@@ -10,8 +10,8 @@ export interface ServerConfig {
   readonly engine: "wgsl" | "onnx" | "auto";
   /** Bytes of GPU memory that the model and its requests may use; the engine's choice if absent. */
   readonly memoryBudget?: number | undefined;
-  /** Measure kernel variants once per adapter. */
-  readonly tune: boolean;
+  /** Samples in one denoising step; measured while requests run if absent. */
+  readonly maxBatch?: number | undefined;
   readonly host: string;
   readonly port: number;
   /** Start of the URLs in answers; from the request itself if absent. */
@@ -68,7 +68,13 @@ const table: readonly Row[] = [
   ["--model-name <name>", "MODEL_NAME", undefined, "published name (default: the folder's)"],
   ["--engine <kind>", "ENGINE", "auto", "wgsl, onnx or auto", oneOf("wgsl", "onnx", "auto")],
   ["--memory-budget <bytes>", "MEMORY_BUDGET", undefined, "GPU memory to use, e.g. 8G", bytes],
-  ["--no-tune", "NO_TUNE", true, "take the default kernels, measure none", negated],
+  [
+    "--max-batch <n>",
+    "MAX_BATCH",
+    undefined,
+    "samples in a step (default: measured)",
+    integer(1, 64),
+  ],
   ["--host <address>", "HOST", "0.0.0.0", "address to listen on"],
   ["--port <number>", "PORT", 8500, "port to listen on; 0 takes a free one", integer(0, 65535)],
   ["--public-url <url>", "PUBLIC_URL", undefined, "start of image URLs in answers", url],

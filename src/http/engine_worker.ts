@@ -7,10 +7,11 @@ import { directorySource } from "../weights/deno_source.ts";
 import type { EngineOptions } from "./engine.ts";
 
 serveEngine(self as unknown as MessageEndpoint, async (options) => {
-  const { model, memoryBudget, vectorBits, maxWaiting } = options as EngineOptions;
+  const { model, engine, ...rest } = options as EngineOptions;
+  if (engine === "onnx") throw new TypeError("--engine: this server runs wgsl (or auto), not onnx");
   const source = directorySource(model);
   try {
-    return await openEngine(source, { memoryBudget, vectorBits, maxWaiting });
+    return await openEngine(source, rest);
   } finally {
     source.close();
   }

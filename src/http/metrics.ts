@@ -102,6 +102,17 @@ export class Metrics {
         }
       },
     });
+    new Gauge({
+      name: "sd_prompt_cache_lookups",
+      help: "Prompts looked up among the encoded ones since the model was opened, by result",
+      labelNames: ["result"],
+      registers,
+      collect() {
+        const { hits, misses } = engine.status().promptCache;
+        this.set({ result: "hit" }, hits);
+        this.set({ result: "miss" }, misses);
+      },
+    });
     gauge(
       "sd_gpu_budget_bytes",
       "GPU memory that admission may use",

@@ -17,6 +17,7 @@ Deno.test("GET /api/status reports the model, memory, requests, adapter and limi
     assert.equal(status.state, "ready");
     assert.deepEqual(status.requests, { total: 3, active: 2, waiting: 1 });
     assert.equal(status.memory.requests, 2000);
+    assert.deepEqual(status.prompt_cache, { hits: 0, misses: 2 });
     assert.equal(status.adapter.vendor, "fake");
     assert.equal(status.limits.max_width, 512);
     assert.equal(status.limits.size_multiple, 16);
@@ -157,6 +158,7 @@ Deno.test("/metrics counts what happened", async () => {
       "sd_requests_waiting 0",
       'sd_gpu_bytes{owner="weights"} 50000',
       "sd_gpu_budget_bytes 1000000",
+      'sd_prompt_cache_lookups{result="miss"} 2',
       "sd_stored_images 2",
       `http_request_duration_seconds_count{method="POST",route="${PATH}",status="200"} 1`,
       `http_request_duration_seconds_count{method="POST",route="${PATH}",status="500"} 1`,

@@ -16,6 +16,8 @@ const statusSchema = z.object({
     cache: z.number(),
     budget: z.number(),
   }).openapi({ description: "Bytes of GPU memory, by owner" }),
+  prompt_cache: z.object({ hits: z.int(), misses: z.int() })
+    .openapi({ description: "Prompts found encoded already, and encoded" }),
   requests: z.object({ total: z.int(), active: z.int(), waiting: z.int() }),
   adapter: z.object({
     vendor: z.string(),
@@ -65,7 +67,7 @@ export const statusRoute: Route = (app, context) => {
     },
   });
   app.openapi(route, (c) => {
-    const { memory, adapter } = engine.status();
+    const { memory, adapter, promptCache } = engine.status();
     const { weights, arena, requests, cache, budget } = memory;
     return c.json({
       current_model: model.name,
@@ -74,6 +76,7 @@ export const statusRoute: Route = (app, context) => {
       state: health().state,
       uptime: (performance.now() - started) / 1000,
       memory: { weights, arena, requests, cache, budget },
+      prompt_cache: { hits: promptCache.hits, misses: promptCache.misses },
       requests: { ...jobs.counts() },
       adapter: {
         vendor: adapter.vendor,
