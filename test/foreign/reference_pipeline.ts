@@ -25,15 +25,27 @@ export interface ReferenceRun {
   readonly noise: ArrayLike<number>;
   readonly height: number;
   readonly width: number;
+  /** Stochastic sampling: fresh noise for each step. */
+  readonly drawNoise?: () => ArrayLike<number>;
+  /** Skip-layer guidance, at these steps. */
+  readonly skip?: {
+    readonly layers: readonly number[];
+    readonly scale: number;
+    readonly steps: readonly number[];
+  };
 }
 
 /** Pixels [H, W, 3], rounded as diffusers' image processor rounds. */
 export function referenceImage(model: MadeModel, run: ReferenceRun): Uint8Array {
-  const { sigmas, guidanceScale, height, width } = run;
+  const { sigmas, guidanceScale, height, width, skip, drawNoise } = run;
   const { transformer, vae } = model.configs;
   const prompts = [encode(model, run.ids), encode(model, run.negativeIds)] as const;
   let latents = Float64Array.from(run.noise);
-  const predict = (sigma: number, [context, pooled]: typeof prompts[number]) =>
+  const predict = (
+    sigma: number,
+    [context, pooled]: typeof prompts[number],
+    skipLayers: readonly number[] = [],
+  ) =>
     transformerReference(model.weights("transformer"), transformer, {
       latents,
       height,
@@ -41,14 +53,22 @@ export function referenceImage(model: MadeModel, run: ReferenceRun): Uint8Array 
       timestep: sigma * 1000,
       context,
       pooled,
+      skipLayers,
     });
   for (let i = 0; i + 1 < sigmas.length; i++) {
     const [sigma, next] = [sigmas[i]!, sigmas[i + 1]!];
     const text = predict(sigma, prompts[0]);
-    const velocity = guidanceScale > 1
+    let velocity = guidanceScale > 1
       ? predict(sigma, prompts[1]).map((none, j) => none + guidanceScale * (text[j]! - none))
       : text;
-    latents = latents.map((x, j) => x + (next - sigma) * velocity[j]!);
+    if (skip?.steps.includes(i)) {
+      const without = predict(sigma, prompts[0], skip.layers);
+      velocity = velocity.map((v, j) => v + skip.scale * (text[j]! - without[j]!));
+    }
+    const noise = drawNoise?.();
+    latents = noise
+      ? latents.map((x, j) => (1 - next) * (x - sigma * velocity[j]!) + next * noise[j]!)
+      : latents.map((x, j) => x + (next - sigma) * velocity[j]!);
   }
   const image = decodeReference(model.weights("vae"), vae, {
     data: latents.map((x) => x / vae.scaling_factor + vae.shift_factor),
