@@ -29,6 +29,8 @@ export class Arena {
   /** By width: ops of one network ask for one width, and for heights that vary. */
   readonly #textures = new Map<number, GrowingTexture>();
   #generation = 0;
+  /** Buffers that the device has not yet said yes to. */
+  readonly #pending = new Set<Promise<void>>();
 
   constructor(gpu: Gpu) {
     this.#gpu = gpu;
@@ -59,9 +61,18 @@ export class Arena {
       this.#replace(largest, bytes);
       return largest;
     }
-    const slot: GrowingSlot = { buffer: this.#create(this.#slots.length, bytes), size: bytes };
+    const slot: GrowingSlot = { buffer: this.#create(this.#slots.length, 0), size: 0 };
     this.#slots.push(slot);
+    this.#replace(slot, bytes);
     return slot;
+  }
+
+  /**
+   * Waits until it is known of every slot whether the device had memory for it. One that it had none
+   * for is as small as before: compare `size` with what you need.
+   */
+  async settled(): Promise<void> {
+    await Promise.all(this.#pending);
   }
 
   /** The texture of this width, at least as high. Whoever takes it next overwrites it. */
@@ -94,10 +105,22 @@ export class Arena {
   }
 
   #replace(slot: GrowingSlot, bytes: number): void {
-    this.#gpu.destroyBuffer(slot.buffer);
-    slot.buffer = this.#create(this.#slots.indexOf(slot), bytes);
-    slot.size = bytes;
-    this.#generation++;
+    const before = slot.size;
+    const resize = (size: number) => {
+      this.#gpu.destroyBuffer(slot.buffer);
+      slot.buffer = this.#create(this.#slots.indexOf(slot), size);
+      slot.size = size;
+      this.#generation++;
+    };
+    const { device } = this.#gpu;
+    device.pushErrorScope("out-of-memory");
+    resize(bytes);
+    // Programs that did with the smaller buffer must find it again.
+    const answer = device.popErrorScope().then((error) => {
+      this.#pending.delete(answer);
+      if (error && slot.size === bytes) resize(before);
+    });
+    this.#pending.add(answer);
   }
 
   #create(index: number, size: number): GPUBuffer {

@@ -93,7 +93,7 @@ export class Gpu {
   readonly lost: Promise<DeviceLostError>;
   #lost: DeviceLostError | undefined;
   #absent: Tensor | undefined;
-  /** Errors that no scope caught; `submit` reports them to its caller. */
+  /** An error that no scope caught; the next `submit` reports it and does nothing else. */
   #stray: Error | undefined;
 
   constructor(device: GPUDevice, adapter: AdapterSummary) {
@@ -219,6 +219,12 @@ export class Gpu {
   /** Runs `work` and rejects with the GPU errors it caused, typed and labelled. */
   async scope<T>(label: string, work: () => T): Promise<T> {
     if (this.#lost) throw this.#lost;
+    // Before the work: what rejects here has not been executed, and may be tried again.
+    if (this.#stray) {
+      const stray = this.#stray;
+      this.#stray = undefined;
+      throw stray;
+    }
     const filters = ["internal", "validation", "out-of-memory"] as const;
     for (const filter of filters) this.device.pushErrorScope(filter);
     let result: T | undefined;
@@ -233,11 +239,6 @@ export class Gpu {
     if (thrown !== undefined) throw thrown;
     const error = popped.find((e) => e !== null);
     if (error) throw asError(error, label);
-    if (this.#stray) {
-      const stray = this.#stray;
-      this.#stray = undefined;
-      throw stray;
-    }
     return result as T;
   }
 

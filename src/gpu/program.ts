@@ -5,7 +5,7 @@
  */
 import type { Arena, Slot } from "./arena.ts";
 import type { Gpu } from "./device.ts";
-import { KernelError } from "./errors.ts";
+import { KernelError, OutOfDeviceMemoryError } from "./errors.ts";
 import { type Kernel, packParams, type Specialisation } from "./kernel.ts";
 import type { Pipeline } from "./pipelines.ts";
 import { bytesPerElement, type DType, elements, type Tensor } from "./tensor.ts";
@@ -46,6 +46,8 @@ export class Recorder {
   readonly #label: string;
   readonly #arena: Arena;
   readonly #taken = new Set<Slot>();
+  /** Bytes that this program needs of each slot. */
+  readonly #needs = new Map<Slot, number>();
   readonly #commands: Command[] = [];
   readonly #uniforms: Uint8Array[] = [];
   readonly #uniformOffsets = new Map<string, number>();
@@ -69,6 +71,7 @@ export class Recorder {
     }
     const slot = this.#arena.take(Math.ceil(byteLength / 16) * 16, this.#taken);
     this.#taken.add(slot);
+    this.#needs.set(slot, Math.max(byteLength, this.#needs.get(slot) ?? 0));
     return { label, shape, dtype, storage: slot, byteOffset: 0, byteLength };
   }
 
@@ -117,9 +120,21 @@ export class Recorder {
     this.#commands.push({ ...rectangle, from, texture });
   }
 
-  /** Ends the recording and waits until every new pipeline is known to be valid. */
+  /**
+   * Ends the recording and waits until every new pipeline is known to be valid.
+   *
+   * @throws OutOfDeviceMemoryError if the device had no memory for the program's activations
+   */
   async finish(): Promise<Program> {
     await this.gpu.pipelines.settled();
+    await this.#arena.settled();
+    for (const [slot, bytes] of this.#needs) {
+      if (slot.size < bytes) {
+        throw new OutOfDeviceMemoryError(
+          `${this.#label}: the device has no memory for an activation of ${bytes} bytes`,
+        );
+      }
+    }
     return new Program(this.gpu, this.#label, this.#commands, this.#uniformData());
   }
 
