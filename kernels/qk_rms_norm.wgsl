@@ -1,10 +1,10 @@
-// RMS norm of every head's query and key, in place:
-//   x = x / sqrt(mean(x * x) + epsilon) * weight     for x = q[b,s,h] and k[b,s,h], D values each
+// RMS norm of every head's query or key, in place:
+//   x = x / sqrt(mean(x * x) + epsilon) * weight     for x = q[b,s,h] or k[b,s,h], D values each
 //
-// qkv       (B, S, 3*H*D) chunks: q | k | v along the last axis, each (H, D); v is left alone
-// q_weight  (D) f32 as chunks
-// k_weight  (D) f32 as chunks
-// params    rows = B*S*2*H heads to normalise, heads = H, grid_x = the grid's X, D, epsilon
+// qkv     (B, S, 3*H*D) chunks: q | k | v along the last axis, each (H, D)
+// weight  (D) f32 as chunks
+// params  rows = B*S*H heads to normalise, heads = H, part = 0 for q, 1 for k, grid_x = the grid's X,
+//         D, epsilon
 //
 // Specialise: HEAD_CHUNKS = D / 4 with chunk = vec4f; for D not a multiple of 4, chunk = f32,
 //   HEAD_CHUNKS = D and LANE_SUM = 0.25.
@@ -20,15 +20,15 @@ override GROUP: u32 = 64u;
 struct Params {
   rows: u32,
   heads: u32,
+  part: u32,
   grid_x: u32,
   head_dim: f32,
   epsilon: f32,
 }
 
 @group(0) @binding(0) var<storage, read_write> qkv: array<chunk>;
-@group(0) @binding(1) var<storage, read> q_weight: array<chunk>;
-@group(0) @binding(2) var<storage, read> k_weight: array<chunk>;
-@group(0) @binding(3) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> weight: array<chunk>;
+@group(0) @binding(2) var<uniform> params: Params;
 
 @compute @workgroup_size(GROUP)
 fn main(
@@ -39,10 +39,9 @@ fn main(
   if (row >= params.rows) {
     return;
   }
-  // Rows run over (token, q or k, head): the 2*H heads of a token lie side by side, v follows.
-  let token = row / (2u * params.heads);
-  let head = row % (2u * params.heads);
-  let base = (token * 3u * params.heads + head) * HEAD_CHUNKS;
+  let token = row / params.heads;
+  let head = row % params.heads;
+  let base = ((3u * token + params.part) * params.heads + head) * HEAD_CHUNKS;
 
   var x: array<chunk, HEAD_CHUNKS>;
   var partial = chunk();
@@ -52,13 +51,7 @@ fn main(
   }
   let mean = dot(vec4f(partial), vec4f(LANE_SUM)) / params.head_dim;
   let factor = inverseSqrt(mean + params.epsilon);
-  if (head < params.heads) {
-    for (var i = 0u; i < HEAD_CHUNKS; i++) { // unroll
-      qkv[base + i] = x[i] * factor * q_weight[i];
-    }
-  } else {
-    for (var i = 0u; i < HEAD_CHUNKS; i++) { // unroll
-      qkv[base + i] = x[i] * factor * k_weight[i];
-    }
+  for (var i = 0u; i < HEAD_CHUNKS; i++) { // unroll
+    qkv[base + i] = x[i] * factor * weight[i];
   }
 }

@@ -42,15 +42,17 @@ export function qkRmsNorm(
       throw new TypeError(`${label}: ${weight.label} is [${weight.shape}]: want [${headDim}]`);
     }
   }
-  const rows = elements(qkv.shape) / headDim / 3 * 2;
+  const rows = elements(qkv.shape) / headDim / 3;
   const grid = foldGrid(Math.ceil(rows / 64));
-  rec.dispatch({
-    label: `qk_rms_norm/${label}`,
-    kernel,
-    specialise: headForm(headDim),
-    bindings: { qkv, q_weight: qWeight, k_weight: kWeight },
-    params: { rows, heads, grid_x: grid[0], head_dim: headDim, epsilon: eps },
-    grid,
-  });
+  for (const [part, weight] of [qWeight, kWeight].entries()) {
+    rec.dispatch({
+      label: `qk_rms_norm/${label}`,
+      kernel,
+      specialise: headForm(headDim),
+      bindings: { qkv, weight },
+      params: { rows, heads, part, grid_x: grid[0], head_dim: headDim, epsilon: eps },
+      grid,
+    });
+  }
   return qkv;
 }
