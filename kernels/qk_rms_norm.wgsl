@@ -3,8 +3,8 @@
 //
 // qkv     (B, S, 3*H*D) chunks: q | k | v along the last axis, each (H, D)
 // weight  (D) f32 as chunks
-// params  rows = B*S*H heads to normalise, heads = H, part = 0 for q, 1 for k, grid_x = the grid's X,
-//         D, epsilon
+// params  rows = B*S*H heads to normalise, heads = H, part = 0 for q or 1 for k, grid_x = the
+//         grid's X, D, epsilon
 //
 // Specialise: HEAD_CHUNKS = D / 4 with chunk = vec4f; for D not a multiple of 4, chunk = f32,
 //   HEAD_CHUNKS = D and LANE_SUM = 0.25.
