@@ -5,9 +5,9 @@
 import assert from "node:assert/strict";
 import type { Browser, Page } from "playwright-core";
 import { decodePng } from "../../src/image/png.ts";
-import { openEngine } from "../../src/pipeline/engine.ts";
-import type { Engine, RgbImage } from "../../src/pipeline/types.ts";
-import { directorySource } from "../../src/weights/deno_source.ts";
+import type { RgbImage } from "../../src/pipeline/types.ts";
+import { parseConfig } from "../../src/http/config.ts";
+import { startEngine } from "../../src/http/engine.ts";
 import {
   allFinish,
   assertNoErrors,
@@ -232,12 +232,13 @@ Deno.test({
     }),
 });
 
-/** The same request on Deno's WebGPU, as the server runs it. */
+/** The same request on the server's engine, in its worker. */
 async function serverImage(): Promise<RgbImage> {
-  const source = directorySource(modelFolder);
-  let engine: Engine | undefined;
+  const engine = await startEngine(
+    parseConfig(["--model", modelFolder], () => undefined),
+    () => {},
+  );
   try {
-    engine = await openEngine(source);
     const { images } = await engine.generate({
       prompt: fields.prompt,
       numInferenceSteps: Number(fields.num_inference_steps),
@@ -246,8 +247,7 @@ async function serverImage(): Promise<RgbImage> {
     });
     return images[0]!;
   } finally {
-    await engine?.close();
-    source.close();
+    await engine.close();
   }
 }
 
