@@ -20,3 +20,8 @@ export class KernelError extends Error {
     super(`${kernel}: ${message}`);
   }
 }
+
+/** A tensor is larger than what the device binds at once: fewer or smaller images may fit. */
+export class BindingLimitError extends Error {
+  override readonly name = "BindingLimitError";
+}

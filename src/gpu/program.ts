@@ -5,7 +5,7 @@
  */
 import type { Arena, Slot } from "./arena.ts";
 import type { Gpu } from "./device.ts";
-import { KernelError, OutOfDeviceMemoryError } from "./errors.ts";
+import { BindingLimitError, KernelError, OutOfDeviceMemoryError } from "./errors.ts";
 import { type Kernel, packParams, type Specialisation } from "./kernel.ts";
 import type { Pipeline } from "./pipelines.ts";
 import { bytesPerElement, type DType, elements, type Tensor } from "./tensor.ts";
@@ -64,9 +64,9 @@ export class Recorder {
     const byteLength = Math.max(4, Math.ceil(elements(shape) * bytesPerElement[dtype] / 4) * 4);
     const limit = this.gpu.limits.maxStorageBufferBindingSize;
     if (byteLength > limit) {
-      throw new KernelError(
-        label,
-        `An activation [${shape}] of ${byteLength} bytes is larger than this device binds (${limit})`,
+      throw new BindingLimitError(
+        `${label}: an activation [${shape}] of ${byteLength} bytes is larger than this device ` +
+          `binds (${limit})`,
       );
     }
     const slot = this.#arena.take(Math.ceil(byteLength / 16) * 16, this.#taken);

@@ -6,7 +6,7 @@ import { type AdapterSummary, type Gpu, openGpu } from "../gpu/device.ts";
 import type { FileSource } from "../weights/source.ts";
 import { Admission } from "./admission.ts";
 import { BatchLimits } from "./batch_limits.ts";
-import { BusyError } from "./errors.ts";
+import { BusyError, InvalidRequestError } from "./errors.ts";
 import { loadModel } from "./load.ts";
 import { type MemoryPlan, MemoryPlanner } from "./memory_planner.ts";
 import { describeModel } from "./model.ts";
@@ -114,10 +114,15 @@ class LocalEngine implements Engine {
     this.closed = Promise.race([this.#close.promise, gpu.lost]);
   }
 
-  /** Measures what a request of the default size takes, for the status. */
+  /** Measures what a request of the default size takes, for the status; nothing if it cannot run. */
   async planDefault(): Promise<void> {
     const request = resolveRequest({ prompt: "" }, this.#pipeline.model.info);
-    const plan = await this.#plan(request, false);
+    const plan = await this.#plan(request, false).catch((error) => {
+      // Smaller images may still be made.
+      if (error instanceof InvalidRequestError) return undefined;
+      throw error;
+    });
+    if (!plan) return;
     this.#defaultRequest = {
       share: plan.share,
       arena: this.#planner.arenaWith(plan),

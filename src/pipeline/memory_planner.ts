@@ -7,7 +7,9 @@
  */
 import type { Gpu } from "../gpu/device.ts";
 import { dryGpu } from "../gpu/dry_device.ts";
+import { BindingLimitError } from "../gpu/errors.ts";
 import { elements } from "../gpu/tensor.ts";
+import { InvalidRequestError } from "./errors.ts";
 import { type Components, layOutModel } from "./load.ts";
 import type { ModelDescription } from "./model.ts";
 import { StableDiffusion3Pipeline } from "./stable_diffusion_3.ts";
@@ -121,8 +123,14 @@ export class MemoryPlanner {
   async #fitting(request: ResolvedRequest, options: PlanOptions): Promise<MemoryPlan> {
     const { budget = Infinity } = options;
     for (let samples = options.maxBatch;; samples = Math.floor(samples / 2)) {
-      const plan = await this.#measure(request, samples, options.previews ?? false);
-      if (samples <= 1 || this.baseWith(plan) + plan.share <= budget) return plan;
+      try {
+        const plan = await this.#measure(request, samples, options.previews ?? false);
+        if (samples <= 1 || this.baseWith(plan) + plan.share <= budget) return plan;
+      } catch (error) {
+        // Some activation is larger than the device binds: fewer samples make it smaller.
+        if (!(error instanceof BindingLimitError)) throw error;
+        if (samples <= 1) throw tooLarge(request, error);
+      }
     }
   }
 
@@ -181,6 +189,13 @@ export class MemoryPlanner {
       maxBatch: samples,
     };
   }
+}
+
+function tooLarge({ height, width }: ResolvedRequest, { message }: Error) {
+  return new InvalidRequestError(
+    "height",
+    `height ${height} and width ${width} are more than this device can work on: ${message}`,
+  );
 }
 
 /** The empty negative prompt is everybody's: the prompt cache keeps it. */

@@ -180,6 +180,18 @@ export class WgslTransformer implements TransformerComponent {
     return await this.#steps.get(JSON.stringify(shape), () => this.#recordStep(shape));
   }
 
+  /** Rows whose largest activation, the feed-forward's, the device binds; at least one. */
+  #rowsAtOnce({ height, width, contextLength }: StepShape): number {
+    const { patch_size: patch, in_channels, caption_projection_dim: hidden } = this.config;
+    const patches = height * width / patch ** 2;
+    const widest = Math.max(
+      Math.max(patches, contextLength) * 4 * hidden,
+      patches * in_channels * patch ** 2,
+    );
+    const limit = this.#gpu.limits.maxStorageBufferBindingSize;
+    return Math.max(1, Math.floor(limit / (4 * widest)));
+  }
+
   async #recordStep(shape: StepShape): Promise<Step> {
     const { height, width, contextLength, samples: count, rows, skipRows, skipLayers } = shape;
     const channels = this.config.in_channels;
@@ -195,9 +207,26 @@ export class WgslTransformer implements TransformerComponent {
       const samples = rec.alloc([count, channels, height, width], "samples");
       const records = rec.alloc([count, wordsPerStep], "records", "u32");
       const noise = shape.noise ? rec.alloc(samples.shape, "noise") : undefined;
-      let velocity = this.#model.forward(rec, main);
+      /** In passes of as many rows as the device binds, which changes no row's result. */
+      const predict = (io: StepInputs, n: number, skip: readonly number[] = []): Tensor => {
+        const most = this.#rowsAtOnce(shape);
+        if (n <= most) return this.#model.forward(rec, io, skip);
+        const all = rec.alloc([n, channels, height, width], "velocities");
+        for (let row = 0; row < n; row += most) {
+          const rows = Math.min(most, n - row);
+          const part = inputs(rows);
+          for (const key of ["latents", "timesteps", "context", "pooled"] as const) {
+            rec.copy(rowsOf(io[key], row, rows), part[key]);
+          }
+          const velocity = this.#model.forward(rec, part, skip);
+          rec.copy(velocity, rowsOf(all, row, rows));
+          rec.release(velocity, part.latents, part.timesteps, part.context, part.pooled);
+        }
+        return all;
+      };
+      let velocity = predict(main, rows);
       if (skipInputs) {
-        const skipped = this.#model.forward(rec, skipInputs, skipLayers);
+        const skipped = predict(skipInputs, skipRows, skipLayers);
         const all = rec.alloc([rows + skipRows, ...velocity.shape.slice(1)], "velocities");
         rec.copy(velocity, rowsOf(all, 0, rows));
         rec.copy(skipped, rowsOf(all, rows, skipRows));
