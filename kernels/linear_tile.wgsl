@@ -3,13 +3,13 @@
 // x       (rows, k8 * 8)          f32
 // w       (n, k8 * 8)             f16, eight a vec4u, or f32, four a vec4u (WEIGHT_F16)
 // bias    (n) at bias_offset      f32; used where has_bias
-// gate    sample s, column n at gate_offset + s * gate_stride + n; used where GATED
+// gate    sample s, column n at gate_offset + s * gate_stride + n; used where has_gate
 // y       (rows, y_stride)        f32; columns y_column .. y_column + n rounded up to 4 are written
 // params  sizes; rows_per_sample says which sample a row belongs to; offsets, strides and y_column
 //         are multiples of 4
 //
-// Specialise: THREAD_M x THREAD_N outputs an invocation, WEIGHT_F16, ACCUMULATE, GATED; override
-// ACTIVATION (0 none, 1 gelu tanh, 2 gelu, 3 quick gelu, 4 silu).
+// Specialise: THREAD_M x THREAD_N outputs an invocation, WEIGHT_F16; override ACTIVATION (0 none,
+// 1 gelu tanh, 2 gelu, 3 quick gelu, 4 silu).
 // Grid: 16 invocations a workgroup, lanes_n of them over columns and the others over rows;
 // workgroups: y * grid_x + x over tiles of rows, z over tiles of columns.
 // Numerics: f32 throughout; every output is one chain of fma over k in ascending order, whatever
@@ -21,7 +21,8 @@
 struct Params {
   rows: u32, n: u32, k8: u32, y_stride: u32,
   y_column: u32, rows_per_sample: u32, gate_offset: u32, gate_stride: u32,
-  bias_offset: u32, has_bias: u32, lanes_n: u32, grid_x: u32,
+  bias_offset: u32, has_bias: u32, has_gate: u32, accumulate: u32,
+  lanes_n: u32, grid_x: u32,
 }
 @group(0) @binding(0) var<storage, read> x: array<vec4f>;
 @group(0) @binding(1) var<storage, read> w: array<vec4u>;
@@ -33,12 +34,10 @@ struct Params {
 const THREAD_M = 4u;
 const THREAD_N = 4u;
 const WEIGHT_F16 = true;
-const ACCUMULATE = false;
-const GATED = false;
 override ACTIVATION = 0u;
 
-// A detour that lets the epilogue loop over rows: unrolled it takes longer to compile than all else.
-// The loop's bound is no constant, or drivers would unroll it as well.
+// A detour that lets the epilogue loop over rows: unrolled it takes longer to compile than all the
+// rest. The loop's bound is no constant, or drivers would unroll it as well.
 var<workgroup> sums: array<array<vec4f, 16>, THREAD_M>;
 
 @compute @workgroup_size(16)
@@ -101,12 +100,12 @@ fn store(row: u32, column: u32, sum: vec4f) {
       value += bias[(params.bias_offset + column) / 4u];
     }
     value = activate(value);
-    if (GATED) {
+    if (params.has_gate != 0u) {
       let sample = row / params.rows_per_sample;
       value *= gate[(params.gate_offset + sample * params.gate_stride + column) / 4u];
     }
     let at = (row * params.y_stride + params.y_column + column) / 4u;
-    if (ACCUMULATE) {
+    if (params.accumulate != 0u) {
       value += y[at];
     }
     y[at] = value;

@@ -1,21 +1,33 @@
 import tileSource from "../../kernels/conv2d_tile.wgsl" with { type: "text" };
+import threeSource from "../../kernels/conv2d_3x3_tile.wgsl" with { type: "text" };
 import { defineKernel, type Specialisation } from "../gpu/kernel.ts";
 import type { Recorder } from "../gpu/program.ts";
 import { elements, reshape, type Tensor } from "../gpu/tensor.ts";
 import { add } from "./add.ts";
 import { foldGrid } from "./fold_grid.ts";
 import type { KernelUse } from "./kernel_use.ts";
+import { laneLayout } from "./lane_layout.ts";
 import type { MatrixPart } from "./matrix.ts";
 import { resizeRows } from "./resize_rows.ts";
 
 const tile = defineKernel("conv2d_tile", tileSource);
 
+/** 3 x 3, stride 1: nearly all of the VAE's work. */
+const three = defineKernel("conv2d_3x3_tile", threeSource);
+
+/** Pixels x outputs an invocation. */
+const anyTile = [4, 4] as const;
+const threeTile = [16, 16] as const;
+
+const threeForm: Specialisation = { const: { THREAD_M: threeTile[0], THREAD_N: threeTile[1] } };
+
 export const conv2dUses: KernelUse[] = [
   { kernel: tile, specialisations: [form(true), form(false)] },
+  { kernel: three, specialisations: [threeForm] },
 ];
 
 function form(f16: boolean): Specialisation {
-  return { const: { THREAD_M: 4, THREAD_N: 4, WEIGHT_F16: f16 } };
+  return { const: { THREAD_M: anyTile[0], THREAD_N: anyTile[1], WEIGHT_F16: f16 } };
 }
 
 /** Convolution weights as the loader lays them out. */
@@ -72,33 +84,34 @@ export function conv2d(rec: Recorder, options: Conv2dOptions): Tensor {
     : resizeRows(rec, { x: reshape(bias, [1, n]), columns, label: `${label}/bias` });
   const y = into ?? rec.alloc([batch, outHeight, outWidth, columns], label);
   for (const part of weight.parts) {
-    const lanesN = Math.min(16, 2 ** Math.ceil(Math.log2(Math.ceil(part.rows / 4))));
-    const runs = batch * outHeight * Math.ceil(outWidth / 4);
-    const [gridX, gridY] = foldGrid(Math.ceil(runs / (16 / lanesN)));
+    const f16 = part.tensor.dtype === "f16";
+    const fast = f16 && kernel === 3 && stride === 1 && padding === "same";
+    const threads = fast ? threeTile : anyTile;
+    const runs = batch * outHeight * Math.ceil(outWidth / threads[0]);
+    const { lanesN, groupsM, groupsN } = laneLayout([runs, part.rows], [1, threads[1]], 16);
+    const [gridX, gridY] = foldGrid(groupsM);
+    const params = {
+      batch,
+      height,
+      width,
+      c8: channels / 8,
+      out_height: outHeight,
+      out_width: outWidth,
+      n: part.rows,
+      upsample: Number(upsample),
+      accumulate: Number(into !== undefined),
+      y_stride: columns,
+      y_column: part.rowStart,
+      lanes_n: lanesN,
+      grid_x: gridX,
+    };
     rec.dispatch({
       label: `conv2d/${label}`,
-      kernel: tile,
-      specialise: form(part.tensor.dtype === "f16"),
+      kernel: fast ? three : tile,
+      specialise: fast ? threeForm : form(f16),
       bindings: { x: wide, w: part.tensor, bias: wideBias, y },
-      params: {
-        batch,
-        height,
-        width,
-        c8: channels / 8,
-        out_height: outHeight,
-        out_width: outWidth,
-        n: part.rows,
-        kernel,
-        stride,
-        pad,
-        upsample: Number(upsample),
-        accumulate: Number(into !== undefined),
-        y_stride: columns,
-        y_column: part.rowStart,
-        lanes_n: lanesN,
-        grid_x: gridX,
-      },
-      grid: [gridX, gridY, Math.ceil(part.rows / (4 * lanesN))],
+      params: fast ? params : { ...params, kernel, stride, pad },
+      grid: [gridX, gridY, groupsN],
     });
   }
   if (wide !== x) rec.release(wide);

@@ -15,10 +15,6 @@ const tile = defineKernel("linear_tile", tileSource);
 export const activations = ["none", "gelu_tanh", "gelu", "quick_gelu", "silu"] as const;
 export type Activation = typeof activations[number];
 
-/** How the result meets `into`. */
-const modes = ["store", "add", "addGated"] as const;
-type Mode = typeof modes[number];
-
 /**
  * Rows x columns of outputs an invocation. Which tile computes a row has no influence on its bits,
  * and the choice depends on the weight and the rows of a sample all the same, but for `vectors`:
@@ -32,36 +28,30 @@ const largeProducts = 2 ** 27;
 
 export const linearUses: KernelUse[] = [{
   kernel: tile,
-  specialisations: [...vectors, smallTile, largeTile].flatMap((shape) =>
-    [true, false].flatMap((f16) => [
-      ...activations.map((_, i) => form(shape, f16, i, "store")),
-      form(shape, f16, 0, "add"),
-      form(shape, f16, 0, "addGated"),
-    ])
-  ),
+  specialisations: [
+    ...[...vectors, smallTile].flatMap((shape) => forms(shape, true).concat(forms(shape, false))),
+    ...forms(largeTile, true),
+  ],
 }];
+
+function forms(shape: readonly [number, number], f16: boolean): Specialisation[] {
+  return activations.map((_, i) => form(shape, f16, i));
+}
 
 function form(
   [threadM, threadN]: readonly [number, number],
   f16: boolean,
   activation: number,
-  mode: Mode,
 ): Specialisation {
   return {
-    const: {
-      THREAD_M: threadM,
-      THREAD_N: threadN,
-      WEIGHT_F16: f16,
-      ACCUMULATE: mode !== "store",
-      GATED: mode === "addGated",
-    },
+    const: { THREAD_M: threadM, THREAD_N: threadN, WEIGHT_F16: f16 },
     override: { ACTIVATION: activation },
   };
 }
 
-function tileShape(rows: number, rowsPerSample: number, products: number) {
+function tileShape(rows: number, rowsPerSample: number, products: number, f16: boolean) {
   if (rowsPerSample === 1) return vectors[Math.min(2, Math.ceil(Math.log2(rows)))]!;
-  return products >= largeProducts ? largeTile : smallTile;
+  return f16 && products >= largeProducts ? largeTile : smallTile;
 }
 
 export interface LinearOptions {
@@ -112,18 +102,14 @@ export function linear(rec: Recorder, options: LinearOptions): Tensor {
   const y = into ?? rec.alloc([...shape.slice(0, -1), columns], label);
   for (const part of weight.parts) {
     const w = widened(part.tensor, weight.rowStride ?? stride, stride, "weight");
-    const threads = tileShape(rows, rowsPerSample, rowsPerSample * part.rows * k);
+    const f16 = w.dtype === "f16";
+    const threads = tileShape(rows, rowsPerSample, rowsPerSample * part.rows * k, f16);
     const { lanesN, groupsM, groupsN } = laneLayout([rows, part.rows], threads, 16);
     const [gridX, gridY] = foldGrid(groupsM);
     rec.dispatch({
       label: `linear/${label}`,
       kernel: tile,
-      specialise: form(
-        threads,
-        w.dtype === "f16",
-        activations.indexOf(activation),
-        gate ? "addGated" : into ? "add" : "store",
-      ),
+      specialise: form(threads, f16, activations.indexOf(activation)),
       bindings: {
         x: wide,
         w,
@@ -142,6 +128,8 @@ export function linear(rec: Recorder, options: LinearOptions): Tensor {
         gate_stride: gate?.stride ?? 0,
         bias_offset: part.rowStart,
         has_bias: Number(bias !== undefined),
+        has_gate: Number(gate !== undefined),
+        accumulate: Number(into !== undefined),
         lanes_n: lanesN,
         grid_x: gridX,
       },

@@ -78,6 +78,40 @@ for (const dtype of ["f16", "f32"] as const) {
   });
 }
 
+for (const dtype of ["f16", "f32"] as const) {
+  Deno.test(`conv2d writes each part of a split ${dtype} weight to its columns`, async () => {
+    const [n, inputs] = [84, 8];
+    const data = Float32Array.from(new Float16Array(random(n * 9 * inputs, 2, 0.3)));
+    const parts = [[0, 64], [64, 20]].map(([rowStart, rows]) => {
+      const values = data.subarray(rowStart! * 9 * inputs, (rowStart! + rows!) * 9 * inputs);
+      const { tensor } = matrix(values, [rows! * 9, inputs], dtype);
+      return { tensor, rowStart: rowStart!, rows: rows! };
+    });
+    const x = random(6 * 5 * inputs, 3);
+    const bias = random(n, 4);
+    const actual = await run((rec) =>
+      conv2d(rec, {
+        x: input(x, [1, 6, 5, inputs]),
+        weight: { shape: [n, 3, 3, inputs], parts },
+        bias: input(bias, [n]),
+        label: "t",
+      })
+    );
+    const expected = conv2dReference(x, data, bias, {
+      batch: 1,
+      height: 6,
+      width: 5,
+      inputs,
+      outputs: n,
+      kernel: 3,
+      stride: 1,
+      before: 1,
+      after: 1,
+    });
+    assertClose(actual, expected, tolerance.op);
+  });
+}
+
 Deno.test("conv2d adds to a residual in place", async () => {
   for (const outputs of [20, 3]) {
     const shape: Shape = [2, 6, 9, 8];
