@@ -28,8 +28,8 @@ export function buildT5(g: GraphBuilder, config: T5Config): void {
  * as torch does, so the borders fall the same.
  */
 export function relativeBuckets(buckets: number, max: number): Int32Array {
-  const half = buckets / 2;
-  const exact = half / 2;
+  const half = Math.floor(buckets / 2);
+  const exact = Math.floor(half / 2);
   const { fround, log } = Math;
   return Int32Array.from({ length: 2 * max + 1 }, (_, i) => {
     const distance = Math.abs(i - max);
