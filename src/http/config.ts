@@ -9,7 +9,7 @@ export interface ServerConfig {
   readonly modelName?: string | undefined;
   readonly engine: "wgsl" | "onnx" | "auto";
   /** Bytes of GPU memory that the model and its requests may use; the engine's choice if absent. */
-  readonly memoryBudget?: number | undefined;
+  readonly gpuMemory?: number | undefined;
   /** Samples in one denoising step; measured while requests run if absent. */
   readonly maxBatch?: number | undefined;
   readonly host: string;
@@ -67,7 +67,7 @@ const table: readonly Row[] = [
   ["--model <folder>", "MODEL_DIR", "fixtures/sd35-tiny", "model folder (diffusers layout)"],
   ["--model-name <name>", "MODEL_NAME", undefined, "published name (default: the folder's)"],
   ["--engine <kind>", "ENGINE", "auto", "wgsl, onnx or auto", oneOf("wgsl", "onnx", "auto")],
-  ["--memory-budget <bytes>", "MEMORY_BUDGET", undefined, "GPU memory to use, e.g. 8G", bytes],
+  ["--gpu-memory <bytes>", "GPU_MEMORY", undefined, "GPU memory to use, e.g. 8G", bytes],
   [
     "--max-batch <n>",
     "MAX_BATCH",

@@ -7,11 +7,11 @@ import { directorySource } from "../weights/deno_source.ts";
 import type { EngineOptions } from "./engine.ts";
 
 serveEngine(self as unknown as MessageEndpoint, async (options) => {
-  const { model, engine, ...rest } = options as EngineOptions;
+  const { model, engine, gpuMemory, ...rest } = options as EngineOptions;
   if (engine === "onnx") throw new TypeError("--engine: this server runs wgsl (or auto), not onnx");
   const source = directorySource(model);
   try {
-    return await openEngine(source, rest);
+    return await openEngine(source, { ...rest, memoryBudget: gpuMemory });
   } finally {
     source.close();
   }

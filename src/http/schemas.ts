@@ -65,7 +65,7 @@ function sharedFields(limits: FieldLimits, model: ModelInfo) {
       .nullish().openapi({ default: defaults.guidanceScale }),
     seed: whole(0, limits.maxSeed, "Image k is drawn with seed + k; at random if absent").nullish(),
     model: z.string().max(300).nullish()
-      .openapi({ description: `The name of the loaded model or nothing: ${model.name}` }),
+      .openapi({ description: `This server draws with ${model.name}` }),
   };
 }
 

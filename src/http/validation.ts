@@ -45,24 +45,22 @@ function shorten(text: string): string {
   return text.length <= 64 ? text : `${text.slice(0, 64)}...`;
 }
 
-/**
- * @throws {HttpError} 400 for a prompt of nothing but white space
- * @throws {HttpError} 404 for the name of a model that is not the loaded one
- */
-export function checkPromptAndModel(
-  body: { readonly prompt: string; readonly model?: string | null | undefined },
-  loaded: string,
-): void {
-  if (body.prompt.trim() === "") {
+/** @throws {HttpError} 400 for a prompt of nothing but white space */
+export function checkPrompt({ prompt }: { readonly prompt: string }): void {
+  if (prompt.trim() === "") {
     throw new HttpError(400, "invalid_request_error", "prompt: No prompt provided", {}, "prompt");
   }
+}
+
+/** @throws {HttpError} 404 for the name of a model that is not the loaded one */
+export function checkModel(model: string | null | undefined, loaded: string): void {
   // "organisation/name" and "name" are the same model.
   const lastPart = (name: string) => name.replace(/\/+$/, "").split("/").at(-1)?.toLowerCase();
-  if (body.model != null && body.model !== "" && lastPart(body.model) !== lastPart(loaded)) {
+  if (model != null && model !== "" && lastPart(model) !== lastPart(loaded)) {
     throw new HttpError(
       404,
       "model_not_found_error",
-      `model: "${shorten(body.model)}" is not loaded; this server answers with "${loaded}"`,
+      `model: "${shorten(model)}" is not loaded; this server answers with "${loaded}"`,
       {},
       "model",
     );

@@ -44,11 +44,11 @@ Deno.test("parseConfig() takes flags before the environment before the defaults"
 
 Deno.test("parseConfig() reads bytes with units, lists and URLs", () => {
   const config = parseConfig([
-    ...["--memory-budget", "8G", "--image-max-bytes", "512KiB", "--max-body-bytes", "1000"],
+    ...["--gpu-memory", "8G", "--image-max-bytes", "512KiB", "--max-body-bytes", "1000"],
     ...["--cors-origin", "https://a.example, https://b.example", "--browser-model", "none"],
     ...["--public-url", "https://images.example/sd/"],
   ], none);
-  assert.equal(config.memoryBudget, 8 * 2 ** 30);
+  assert.equal(config.gpuMemory, 8 * 2 ** 30);
   assert.equal(config.imageMaxBytes, 512 * 1024);
   assert.equal(config.maxBodyBytes, 1000);
   assert.deepEqual(config.corsOrigin, ["https://a.example", "https://b.example"]);
@@ -71,7 +71,7 @@ Deno.test("parseConfig() refuses wrong flags and says what is allowed", () => {
     [["--port", "99999"], /whole number from 0 to 65535, not "99999"/],
     [["--port", "8e3"], /whole number/],
     [["--engine", "cuda"], /one of wgsl, onnx, auto/],
-    [["--memory-budget", "lots"], /512K/],
+    [["--gpu-memory", "lots"], /512K/],
     [["--public-url", "ftp://x"], /http or https/],
     [["--api-key", "with space"], /API key/],
     [["--nonsense"], /unknown option '--nonsense'/],

@@ -206,6 +206,14 @@ Deno.test("DELETE /api/jobs/{id} stops a plain request under the client's own na
   });
 });
 
+Deno.test("inference takes any model name, as the Python example, and says which model drew", async () => {
+  await withApp({}, async ({ post }) => {
+    const response = await post(PATH, { prompt: "a", model: "stabilityai/another" });
+    assert.equal(response.status, 200);
+    assert.equal((await response.json()).model, "fake-sd3");
+  });
+});
+
 Deno.test("DELETE /api/jobs/{id} of an unknown job is 404", async () => {
   await withApp({}, async ({ request }) => {
     const response = await request("/api/jobs/nobody", { method: "DELETE" });

@@ -19,7 +19,7 @@ import {
   generationsSchema,
 } from "../schemas.ts";
 import { eventStream } from "../sse.ts";
-import { checkPromptAndModel } from "../validation.ts";
+import { checkModel, checkPrompt } from "../validation.ts";
 
 export const generationsRoute: Route = (app, context) => {
   const { guard, limits, model } = context;
@@ -54,7 +54,8 @@ export const generationsRoute: Route = (app, context) => {
 
   app.openapi(route, async (c) => {
     const body = c.req.valid("json");
-    checkPromptAndModel(body, model.name);
+    checkPrompt(body);
+    checkModel(body.model, model.name);
     const request: GenerateRequest = {
       prompt: body.prompt,
       negativePrompt: body.negative_prompt ?? undefined,

@@ -12,7 +12,7 @@ import {
   toGenerateRequest,
 } from "../schemas.ts";
 import { type EventSink, eventStream } from "../sse.ts";
-import { checkPromptAndModel } from "../validation.ts";
+import { checkPrompt } from "../validation.ts";
 
 export const inferenceRoute: Route = (app, context) => {
   const { guard, limits, model } = context;
@@ -40,7 +40,7 @@ export const inferenceRoute: Route = (app, context) => {
         },
       },
       default: {
-        description: "400, 401, 404, 408, 413, 415, 422, 429, 499, 500, 503",
+        description: "400, 401, 408, 413, 415, 422, 429, 499, 500, 503",
         content: { "application/json": { schema: errorSchema } },
       },
     },
@@ -48,7 +48,8 @@ export const inferenceRoute: Route = (app, context) => {
 
   app.openapi(route, async (c) => {
     const body = c.req.valid("json");
-    checkPromptAndModel(body, model.name);
+    // Any `model` is taken, as in the Python example; the answer names the one that drew.
+    checkPrompt(body);
     const request = toGenerateRequest(body);
     const wanted = body.stream ?? accepts(c, {
           header: "Accept",
