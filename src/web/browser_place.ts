@@ -1,7 +1,8 @@
 import { DeviceLostError } from "../gpu/errors.ts";
 import { BusyError, InvalidRequestError } from "../pipeline/errors.ts";
 import type { Engine, GenerateRequest } from "../pipeline/types.ts";
-import { connectEngine, WorkerDiedError } from "../pipeline/worker_client.ts";
+import { WorkerDiedError } from "../pipeline/worker_client.ts";
+import { type Opening, openInWorker, unlessAborted } from "./browser_engine.ts";
 import type { LoadingMessage, OpenOptions } from "./engine_messages.ts";
 import { formatBytes } from "./format.ts";
 import { forgetModels, type ModelListing, totalBytes } from "./model_cache.ts";
@@ -28,7 +29,7 @@ export class BrowserPlace implements Runner {
   #problem: string | undefined;
   #entered = false;
   #engine: Engine | undefined;
-  #opening: { readonly engine: Promise<Engine>; readonly stop: () => void } | undefined;
+  #opening: Opening | undefined;
 
   /** @param onState called when `state()` would answer something new */
   constructor(base: string, apiKey: () => string | undefined, onState: () => void) {
@@ -150,31 +151,21 @@ export class BrowserPlace implements Runner {
 
   async #open(options: OpenOptions): Promise<Engine> {
     const name = options.from === "server" ? options.listing.name : options.name;
-    const worker = new Worker("engine_worker.js", { type: "module", name: "engine" });
-    const stopped = Promise.withResolvers<never>();
     let note: string | undefined;
-    worker.addEventListener("message", ({ data }: MessageEvent<LoadingMessage>) => {
-      if (data.type === "notKept") note = `The model is not kept in this browser: ${data.reason}.`;
-      if (data.type === "loading") this.#moveBar(data);
+    const opening = openInWorker(options, (message) => {
+      if (message.type === "loading") this.#moveBar(message);
+      else note = `The model is not kept in this browser: ${message.reason}.`;
     });
-    const engine = Promise.race([connectEngine(worker, options), stopped.promise]);
-    this.#opening = {
-      engine,
-      stop: () => {
-        worker.terminate();
-        stopped.reject(new DOMException("Loading was stopped", "AbortError"));
-      },
-    };
+    this.#opening = opening;
     this.#panel.show({ is: "loading", name, text: `Opening ${name}` });
     this.#onState();
     try {
-      const opened = await engine;
+      const opened = await opening.engine;
       this.#engine = opened;
       void opened.closed.then((cause) => this.#closed(opened, cause));
       this.#panel.show({ is: "ready", name, note });
       return opened;
     } catch (error) {
-      worker.terminate();
       const aborted = error instanceof DOMException && error.name === "AbortError";
       this.#showIdle(aborted ? undefined : (error as Error).message);
       throw error;
@@ -223,18 +214,6 @@ export class BrowserPlace implements Runner {
     } catch (error) {
       notify(`Not deleted: ${(error as Error).message}`);
     }
-  }
-}
-
-/** Stops waiting when the request is cancelled; what was waited for goes on. */
-async function unlessAborted<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {
-  const aborted = Promise.withResolvers<never>();
-  const abort = () => aborted.reject(signal.reason);
-  signal.addEventListener("abort", abort, { once: true });
-  try {
-    return await Promise.race([promise, aborted.promise]);
-  } finally {
-    signal.removeEventListener("abort", abort);
   }
 }
 

@@ -1,18 +1,15 @@
 import type { GenerateRequest } from "../pipeline/types.ts";
-import { byId, el, icon } from "./dom.ts";
+import { byId, icon } from "./dom.ts";
+import { type SizeLimits, SizeRatios } from "./size_ratios.ts";
+import { Slider } from "./slider.ts";
 import { loadDraft, saveDraft } from "./storage.ts";
 import { toWire } from "./wire.ts";
 
 /** What the form must know of the model that answers: its defaults and how sizes step. */
-export interface FormModel {
-  readonly width: number;
-  readonly height: number;
+export interface FormModel extends SizeLimits {
   readonly numInferenceSteps: number;
   readonly guidanceScale: number;
   readonly maxSequenceLength: number;
-  readonly sizeMultiple: number;
-  /** Largest width or height. */
-  readonly maxSize: number;
   /** Largest number of steps and of images, where there is a limit. */
   readonly maxSteps?: number | undefined;
   readonly maxImages?: number | undefined;
@@ -33,9 +30,6 @@ type NumberField = keyof typeof NUMBERS;
 const TEXTS = { prompt: "prompt", negative_prompt: "negativePrompt" } as const;
 const FIELDS = [...Object.keys(TEXTS), ...Object.keys(NUMBERS)];
 
-/** Offered shapes, as width : height. */
-const RATIOS: readonly [number, number][] = [[1, 1], [4, 3], [3, 4], [16, 9], [9, 16]];
-
 /**
  * The form. A field is read as it stands and judged by whoever runs the request; a refusal comes
  * back by the field's name and is shown there. An empty field means the model's default.
@@ -43,6 +37,8 @@ const RATIOS: readonly [number, number][] = [[1, 1], [4, 3], [3, 4], [16, 9], [9
 export class RequestForm {
   readonly #form = byId("request", HTMLFormElement);
   readonly #error = byId("form-error", HTMLElement);
+  readonly #ratios: SizeRatios;
+  readonly #sliders: readonly Slider[];
   #model: FormModel | undefined;
 
   constructor(onSubmit: (request: GenerateRequest, previewEvery: number) => void) {
@@ -65,8 +61,19 @@ export class RequestForm {
     byId("shortcut", HTMLElement).textContent = /Mac|iPhone|iPad/.test(navigator.userAgent)
       ? "⌘ ↵"
       : "Ctrl ↵";
-    this.#pairRange("steps-range", "num_inference_steps");
-    this.#pairRange("guidance-range", "guidance_scale");
+    this.#sliders = ([
+      ["steps-range", "num_inference_steps"],
+      ["guidance-range", "guidance_scale"],
+    ] as const).map(([range, name]) =>
+      new Slider(range, name, () => this.#showFieldError(name, undefined))
+    );
+    this.#ratios = new SizeRatios((width, height) => {
+      this.#number("width").value = String(width);
+      this.#number("height").value = String(height);
+      this.#showFieldError("width", undefined);
+      this.#showFieldError("height", undefined);
+      this.#changed();
+    });
     this.#button("swap", icon("swap"), () => {
       const width = this.#number("width").value;
       this.#number("width").value = this.#number("height").value;
@@ -93,7 +100,7 @@ export class RequestForm {
     this.#number("num_inference_steps").placeholder = String(model.numInferenceSteps);
     this.#number("guidance_scale").placeholder = String(model.guidanceScale);
     this.#number("max_sequence_length").placeholder = String(model.maxSequenceLength);
-    this.#offerRatios(model);
+    this.#ratios.offer(model);
     this.#changed();
   }
 
@@ -187,74 +194,12 @@ export class RequestForm {
     }
   }
 
-  /** A slider beside a number field: a second handle on the same value, for the mouse only. */
-  #pairRange(rangeId: string, name: NumberField): void {
-    const range = byId(rangeId, HTMLInputElement);
-    range.addEventListener("input", () => {
-      this.#number(name).value = range.value;
-      this.#showFieldError(name, undefined);
-    });
-  }
-
-  #syncRange(rangeId: string, name: NumberField): void {
-    const range = byId(rangeId, HTMLInputElement);
-    const field = this.#number(name);
-    range.value = field.value || field.placeholder;
-    const filled = (range.valueAsNumber - Number(range.min)) /
-      (Number(range.max) - Number(range.min));
-    range.style.setProperty("--filled", `${100 * filled}%`);
-  }
-
-  /** Sizes of about the model's own area, in its steps and bounds. */
-  #offerRatios(model: FormModel): void {
-    const offered = new Set<string>();
-    const buttons = RATIOS.flatMap(([across, down]) => {
-      const unit = Math.sqrt(model.width * model.height / (across * down));
-      const [width, height] = [across, down].map((part) => {
-        const side = Math.round(part * unit / model.sizeMultiple) * model.sizeMultiple;
-        return Math.min(Math.max(side, model.sizeMultiple), model.maxSize);
-      }) as [number, number];
-      // Small models round several shapes to the same size.
-      if (offered.has(`${width}x${height}`)) return [];
-      offered.add(`${width}x${height}`);
-      const shape = el("i");
-      shape.style.width = `${18 * Math.min(1, across / down)}px`;
-      shape.style.height = `${18 * Math.min(1, down / across)}px`;
-      return el(
-        "button",
-        {
-          type: "button",
-          class: "ratio",
-          "data-width": width,
-          "data-height": height,
-          "aria-label": `${across} to ${down}: ${width} by ${height} pixels`,
-          title: `${width} × ${height}`,
-          onclick: () => {
-            this.#number("width").value = String(width);
-            this.#number("height").value = String(height);
-            this.#showFieldError("width", undefined);
-            this.#showFieldError("height", undefined);
-            this.#changed();
-          },
-        },
-        shape,
-        `${across}:${down}`,
-      );
-    });
-    byId("ratios", HTMLElement).replaceChildren(...buttons);
-  }
-
   /** Brings what hangs on the values up to date, and keeps them for the next visit. */
   #changed(): void {
-    this.#syncRange("steps-range", "num_inference_steps");
-    this.#syncRange("guidance-range", "guidance_scale");
-    const [width, height] = (["width", "height"] as const).map((side) =>
-      this.#number(side).value || this.#number(side).placeholder
-    );
-    for (const ratio of document.querySelectorAll<HTMLElement>(".ratio")) {
-      const pressed = ratio.dataset.width === width && ratio.dataset.height === height;
-      ratio.setAttribute("aria-pressed", String(pressed));
-    }
+    for (const slider of this.#sliders) slider.sync();
+    const shown = (side: "width" | "height") =>
+      this.#number(side).value || this.#number(side).placeholder;
+    this.#ratios.mark(shown("width"), shown("height"));
     saveDraft(Object.fromEntries([
       ...FIELDS.map((name) => [name, this.#field(name).value]),
       ["preview_every", this.#select().value],

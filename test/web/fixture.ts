@@ -176,3 +176,37 @@ export async function withFolder(test: (folder: string) => Promise<void>): Promi
 export function assertNoErrors(errors: readonly string[], allowed?: RegExp): void {
   assert.deepEqual(errors.filter((text) => !allowed?.test(text)), []);
 }
+
+/** A test over a server of its own, in a browser that the file's tests share. */
+export type StudioTest = (
+  name: string,
+  options: Omit<ServeOptions, "imageDir">,
+  test: (server: TestServer, browser: Browser) => Promise<void>,
+) => void;
+
+/** Starts a browser before the file's first test and ends it after the last. */
+export function studioTests(): StudioTest {
+  let browser: Browser;
+  Deno.test.beforeAll(async () => {
+    browser = await launch();
+  });
+  Deno.test.afterAll(async () => {
+    await browser.close();
+  });
+  return (name, options, test) =>
+    Deno.test({
+      name,
+      // Playwright and the server keep timers and sockets between a test's steps.
+      sanitizeOps: false,
+      sanitizeResources: false,
+      fn: () =>
+        withFolder(async (folder) => {
+          const server = await serve({ ...options, imageDir: `${folder}/images` });
+          try {
+            await test(server, browser);
+          } finally {
+            await server.kill();
+          }
+        }),
+    });
+}

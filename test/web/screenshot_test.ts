@@ -57,6 +57,7 @@ Deno.test({
           });
         }
         await page.fill("#seed", "");
+        await page.fill("#num_inference_steps", "28");
         await page.waitForFunction(() =>
           document.querySelectorAll("#jobs img").length === 2 &&
           [...document.querySelectorAll("#jobs progress")].every((bar) =>

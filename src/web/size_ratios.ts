@@ -1,0 +1,69 @@
+import { byId, el } from "./dom.ts";
+
+/** Offered shapes, as width : height. */
+const RATIOS: readonly [number, number][] = [[1, 1], [4, 3], [3, 4], [16, 9], [9, 16]];
+/** Longer side of a shape's drawing, in pixels of the page. */
+const ICON_SIZE = 18;
+
+export interface SizeLimits {
+  /** The model's own size. */
+  readonly width: number;
+  readonly height: number;
+  readonly sizeMultiple: number;
+  readonly maxSize: number;
+}
+
+/** Buttons for sizes of about the model's own area, in its steps and bounds. */
+export class SizeRatios {
+  readonly #element = byId("ratios", HTMLElement);
+  readonly #onPick: (width: number, height: number) => void;
+
+  constructor(onPick: (width: number, height: number) => void) {
+    this.#onPick = onPick;
+  }
+
+  offer({ width, height, sizeMultiple, maxSize }: SizeLimits): void {
+    // By the size: small models round several shapes to the same one.
+    const buttons = new Map<string, HTMLButtonElement>();
+    for (const [across, down] of RATIOS) {
+      const unit = Math.sqrt(width * height / (across * down));
+      const fit = (part: number) => {
+        const side = Math.round(part * unit / sizeMultiple) * sizeMultiple;
+        return Math.min(Math.max(side, sizeMultiple), maxSize);
+      };
+      const size: [number, number] = [fit(across), fit(down)];
+      if (!buttons.has(size.join("x"))) {
+        buttons.set(size.join("x"), this.#button(across, down, size));
+      }
+    }
+    this.#element.replaceChildren(...buttons.values());
+  }
+
+  /** Marks the button of the size in the form, if there is one. */
+  mark(width: string, height: string): void {
+    for (const button of this.#element.querySelectorAll("button")) {
+      const pressed = button.dataset.width === width && button.dataset.height === height;
+      button.setAttribute("aria-pressed", String(pressed));
+    }
+  }
+
+  #button(across: number, down: number, [width, height]: [number, number]): HTMLButtonElement {
+    const shape = el("i");
+    shape.style.width = `${ICON_SIZE * Math.min(1, across / down)}px`;
+    shape.style.height = `${ICON_SIZE * Math.min(1, down / across)}px`;
+    return el(
+      "button",
+      {
+        type: "button",
+        class: "ratio",
+        "data-width": width,
+        "data-height": height,
+        "aria-label": `${across} to ${down}: ${width} by ${height} pixels`,
+        title: `${width} × ${height}`,
+        onclick: () => this.#onPick(width, height),
+      },
+      shape,
+      `${across}:${down}`,
+    );
+  }
+}
