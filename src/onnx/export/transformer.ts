@@ -151,7 +151,7 @@ function timeTextEmbed(
   });
 }
 
-interface BlockShape {
+export interface BlockShape {
   readonly path: string;
   readonly channels: number;
   readonly heads: number;
@@ -163,7 +163,8 @@ interface BlockShape {
   readonly last: boolean;
 }
 
-function jointBlock(
+/** One `JointTransformerBlock`; `temb` is silu(temb) already. The last block gives no context. */
+export function jointBlock(
   g: GraphBuilder,
   hiddenIn: Value,
   contextIn: Value,
