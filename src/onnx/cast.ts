@@ -40,7 +40,7 @@ export class Casts {
 
   async dispose(): Promise<void> {
     for (const [type, session] of this.#sessions) {
-      await releaseSession(this.#gpu, `cast to ${type}`, await session);
+      await releaseSession(`cast to ${type}`, await session);
     }
     this.#sessions.clear();
   }

@@ -97,7 +97,7 @@ export class OnnxGraph implements Graph {
       problems.push(`input ${extra} is not one that this network is given`);
     }
     if (problems.length > 0) {
-      await releaseSession(gpu, name, session);
+      await releaseSession(name, session);
       throw new OnnxError(name, `does not fit its config:\n  ${problems.join("\n  ")}`);
     }
     return new OnnxGraph(gpu, name, session, inputs, outputs);
@@ -151,7 +151,7 @@ export class OnnxGraph implements Graph {
   /** Frees the graph's weights; a run under way ends first. */
   async dispose(): Promise<void> {
     await this.#casts.dispose();
-    await releaseSession(this.#gpu, this.name, this.#session);
+    await releaseSession(this.name, this.#session);
   }
 
   async #feed(end: BoundEnd, value: GraphInput, owned: OrtTensor[]): Promise<OrtTensor> {

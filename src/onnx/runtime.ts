@@ -10,7 +10,6 @@ import * as ort from "onnxruntime-web/webgpu";
 import "./location_restored.ts";
 import { Mutex } from "async-mutex";
 import type { Gpu } from "../gpu/device.ts";
-import { DeviceLostError } from "../gpu/errors.ts";
 import type { Owner } from "../gpu/ledger.ts";
 import { countedDevice } from "./counted_device.ts";
 import { OnnxError } from "./errors.ts";
@@ -74,8 +73,16 @@ export function runSession(
   return exclusive(gpu, graph, "arena", () => session.run(feeds, outputs));
 }
 
-export function releaseSession(gpu: Gpu, graph: string, session: OrtSession): Promise<void> {
-  return exclusive(gpu, graph, "arena", () => session.release());
+/** Frees a session's memory. Never rejects: a failed runtime has nothing to give back. */
+export function releaseSession(graph: string, session: OrtSession): Promise<void> {
+  return lock.runExclusive(async () => {
+    if (failure) return;
+    try {
+      await session.release();
+    } catch (error) {
+      failure = new OnnxError(graph, messageOf(error), { cause: error });
+    }
+  });
 }
 
 /** What to do when the device of the call under way is lost. */
@@ -105,7 +112,9 @@ function exclusive<T>(
     } catch (error) {
       if (error instanceof OnnxError) throw error;
       failure = new OnnxError(graph, messageOf(error), { cause: error });
-      throw error instanceof DeviceLostError ? error : failure;
+      // the loss of the device may be told only after what came of it
+      const told = new Promise<undefined>((resolve) => setTimeout(resolve, 0));
+      throw await Promise.race([gpu.lost, told]) ?? failure;
     } finally {
       onLost = undefined;
       countedDevice(gpu).owner = "arena";

@@ -1,5 +1,6 @@
 /** Graphs that cannot be used are refused when they are opened, with the node or end by name. */
 import assert from "node:assert/strict";
+import { openGpu } from "../../src/gpu/device.ts";
 import { chooseEngines, inspectDirectory, type Network } from "../../src/onnx/directory.ts";
 import { readOnnxFiles } from "../../src/onnx/files.ts";
 import { type GraphInterface, OnnxGraph } from "../../src/onnx/graph.ts";
@@ -152,6 +153,22 @@ Deno.test("after refusals the runtime still works; float16 ends are cast on the 
     graph.run({ x }, { y: gpu.createTensor([1, 5], "y", "other") }),
     /y came as \[1,4\], expected \[1,5\]/,
   );
+  await graph.dispose();
+});
+
+Deno.test("a device that goes away with its sessions leaves the runtime to the next one", async () => {
+  const files = await readOnnxFiles(source({ "g/model.onnx": model([{}]) }), "g");
+  const first = await openGpu();
+  const gone = await OnnxGraph.open(first, files, identity);
+  const disposed = gone.dispose();
+  first.destroy();
+  await disposed;
+  await first.lost;
+  const graph = await OnnxGraph.open(gpu, files, identity);
+  const x = gpu.upload(Float32Array.of(1, 2, 3, 4), [1, 4], "x", "other");
+  const y = gpu.createTensor([1, 4], "y", "other");
+  await graph.run({ x }, { y });
+  assert.deepEqual([...await gpu.readFloats(y)], [1, 2, 3, 4]);
   await graph.dispose();
 });
 
