@@ -1,57 +1,31 @@
-import tileSource from "../../kernels/linear_tile.wgsl" with { type: "text" };
-import { defineKernel, type Specialisation } from "../gpu/kernel.ts";
+import type { Specialisation } from "../gpu/kernel.ts";
 import type { Recorder } from "../gpu/program.ts";
-import { elements, type PerSample, reshape, type Tensor } from "../gpu/tensor.ts";
+import { type DType, elements, type PerSample, reshape, type Tensor } from "../gpu/tensor.ts";
 import { add } from "./add.ts";
 import { foldGrid } from "./fold_grid.ts";
 import type { KernelUse } from "./kernel_use.ts";
-import { laneLayout } from "./lane_layout.ts";
+import { chooseVariant, type LinearVariant, variants } from "./linear_variants.ts";
 import { type Matrix, rowStride } from "./matrix.ts";
 import { resizeRows } from "./resize_rows.ts";
-
-const tile = defineKernel("linear_tile", tileSource);
 
 /** Order: the kernels' ACTIVATION. */
 export const activations = ["none", "gelu_tanh", "gelu", "quick_gelu", "silu"] as const;
 export type Activation = typeof activations[number];
 
-/**
- * Rows x columns of outputs an invocation. Which tile computes a row has no influence on its bits,
- * and the choice depends on the weight and the rows of a sample all the same, but for `vectors`:
- * the number of rows that share a read of the weight is that of the batch, up to four.
- */
-const vectors = [[1, 4], [2, 4], [4, 4]] as const;
-const smallTile = [16, 16] as const;
-const largeTile = [16, 32] as const;
-/** Products per sample from which on the large tile's longer compilation pays. */
-const largeProducts = 2 ** 27;
+export const linearUses: KernelUse[] = [...new Set(variants.map((variant) => variant.kernel))].map(
+  (kernel) => ({
+    kernel,
+    specialisations: variants.filter((variant) => variant.kernel === kernel).flatMap((variant) =>
+      variant.dtypes.flatMap((dtype) => activations.map((_, i) => specialise(variant, dtype, i)))
+    ),
+  }),
+);
 
-export const linearUses: KernelUse[] = [{
-  kernel: tile,
-  specialisations: [
-    ...[...vectors, smallTile].flatMap((shape) => forms(shape, true).concat(forms(shape, false))),
-    ...forms(largeTile, true),
-  ],
-}];
-
-function forms(shape: readonly [number, number], f16: boolean): Specialisation[] {
-  return activations.map((_, i) => form(shape, f16, i));
-}
-
-function form(
-  [threadM, threadN]: readonly [number, number],
-  f16: boolean,
-  activation: number,
-): Specialisation {
+function specialise({ form }: LinearVariant, dtype: DType, activation: number): Specialisation {
   return {
-    const: { THREAD_M: threadM, THREAD_N: threadN, WEIGHT_F16: f16 },
+    const: { ...form, WEIGHT_F16: dtype === "f16" },
     override: { ACTIVATION: activation },
   };
-}
-
-function tileShape(rows: number, rowsPerSample: number, products: number, f16: boolean) {
-  if (rowsPerSample === 1) return vectors[Math.min(2, Math.ceil(Math.log2(rows)))]!;
-  return f16 && products >= largeProducts ? largeTile : smallTile;
 }
 
 export interface LinearOptions {
@@ -102,14 +76,19 @@ export function linear(rec: Recorder, options: LinearOptions): Tensor {
   const y = into ?? rec.alloc([...shape.slice(0, -1), columns], label);
   for (const part of weight.parts) {
     const w = widened(part.tensor, weight.rowStride ?? stride, stride, "weight");
-    const f16 = w.dtype === "f16";
-    const threads = tileShape(rows, rowsPerSample, rowsPerSample * part.rows * k, f16);
-    const { lanesN, groupsM, groupsN } = laneLayout([rows, part.rows], threads, 16);
+    const variant = chooseVariant(rec.gpu.adapter, {
+      rows,
+      rowsPerSample,
+      columns: part.rows,
+      inputs: k,
+      dtype: w.dtype,
+    });
+    const { lanesN, groupsM, groupsN } = variant.layout(rows, part.rows);
     const [gridX, gridY] = foldGrid(groupsM);
     rec.dispatch({
       label: `linear/${label}`,
-      kernel: tile,
-      specialise: form(threads, f16, activations.indexOf(activation)),
+      kernel: variant.kernel,
+      specialise: specialise(variant, w.dtype, activations.indexOf(activation)),
       bindings: {
         x: wide,
         w,

@@ -1,0 +1,135 @@
+// y[r, n] = activation(sum_k x[r, k] * w[n, k] + bias[n]), or y += that, or y += gate * that, for
+// GPUs and a few rows: a workgroup reads four rows of w once, side by side along k.
+//
+// x       (rows, k8 * 8)          f32
+// w       (n, k8 * 8)             f16, eight a vec4u, or f32, four a vec4u (WEIGHT_F16)
+// bias    (n) at bias_offset      f32; used where has_bias
+// gate    sample s, column n at gate_offset + s * gate_stride + n; used where has_gate
+// y       (rows, y_stride)        f32; columns y_column .. y_column + n rounded up to 4 are written
+// params  as linear_tile.wgsl; lanes_n is not used
+//
+// Specialise: THREAD_M rows a workgroup, WEIGHT_F16; override ACTIVATION (0 none, 1 gelu tanh,
+// 2 gelu, 3 quick gelu, 4 silu).
+// Grid: 64 invocations a workgroup; workgroups: y * grid_x + x over THREAD_M rows, z over four
+// columns.
+// Numerics: f32; invocation l sums k = 8 l .. 8 l + 7, 8 (l + 64) .., then the 64 sums meet in a
+// tree: an order that depends on k alone.
+//
+// Reads of w are what it costs: 2 bytes for 2 THREAD_M flop; neighbours read neighbouring 16 bytes.
+struct Params {
+  rows: u32, n: u32, k8: u32, y_stride: u32,
+  y_column: u32, rows_per_sample: u32, gate_offset: u32, gate_stride: u32,
+  bias_offset: u32, has_bias: u32, has_gate: u32, accumulate: u32,
+  lanes_n: u32, grid_x: u32,
+}
+@group(0) @binding(0) var<storage, read> x: array<vec4f>;
+@group(0) @binding(1) var<storage, read> w: array<vec4u>;
+@group(0) @binding(2) var<storage, read> bias: array<vec4f>;
+@group(0) @binding(3) var<storage, read> gate: array<vec4f>;
+@group(0) @binding(4) var<storage, read_write> y: array<vec4f>;
+@group(0) @binding(5) var<uniform> params: Params;
+
+const THREAD_M = 1u;
+const WEIGHT_F16 = true;
+override ACTIVATION = 0u;
+
+var<workgroup> sums: array<array<vec4f, THREAD_M>, 64>;
+
+@compute @workgroup_size(64)
+fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lane: u32) {
+  let row = (group.y * params.grid_x + group.x) * THREAD_M;
+  let column = group.z * 4u;
+  var acc: array<vec4f, THREAD_M>;
+  for (var k = lane; k < params.k8; k += 64u) {
+    for (var half = 0u; half < 2u; half++) { // unroll
+      var b: array<vec4f, 4>;
+      for (var j = 0u; j < 4u; j++) { // unroll
+        b[j] = weight(min(column + j, params.n - 1u) * params.k8 + k, half);
+      }
+      for (var i = 0u; i < THREAD_M; i++) { // unroll
+        let a = x[(min(row + i, params.rows - 1u) * params.k8 + k) * 2u + half];
+        for (var e = 0u; e < 4u; e++) { // unroll
+          acc[i] = fma(vec4f(a[e]), vec4f(b[0][e], b[1][e], b[2][e], b[3][e]), acc[i]);
+        }
+      }
+    }
+  }
+  sums[lane] = acc;
+  workgroupBarrier();
+  for (var width = 32u; width > 0u; width /= 2u) {
+    if (lane < width) {
+      for (var i = 0u; i < THREAD_M; i++) { // unroll
+        sums[lane][i] += sums[lane + width][i];
+      }
+    }
+    workgroupBarrier();
+  }
+  if (lane < THREAD_M) {
+    store(row + lane, column, sums[0][lane]);
+  }
+}
+
+// Four of the eight values at `at`.
+fn weight(at: u32, half: u32) -> vec4f {
+  if (WEIGHT_F16) {
+    let eight = w[at];
+    let four = select(eight.xy, eight.zw, half == 1u);
+    return vec4f(unpack2x16float(four.x), unpack2x16float(four.y));
+  }
+  return bitcast<vec4f>(w[2u * at + half]);
+}
+
+fn store(row: u32, column: u32, sum: vec4f) {
+  if (row < params.rows && column < params.n) {
+    var value = sum;
+    if (params.has_bias != 0u) {
+      value += bias[(params.bias_offset + column) / 4u];
+    }
+    value = activate(value);
+    if (params.has_gate != 0u) {
+      let sample = row / params.rows_per_sample;
+      value *= gate[(params.gate_offset + sample * params.gate_stride + column) / 4u];
+    }
+    let at = (row * params.y_stride + params.y_column + column) / 4u;
+    if (params.accumulate != 0u) {
+      value += y[at];
+    }
+    y[at] = value;
+  }
+}
+
+// Arguments of exp and tanh are clamped where the functions have long reached their limits: what
+// they make of infinities is not defined.
+fn activate(v: vec4f) -> vec4f {
+  if (ACTIVATION == 1u) {
+    let t = clamp(0.7978845608 * (v + 0.044715 * v * v * v), vec4f(-12.0), vec4f(12.0));
+    return 0.5 * v * (1.0 + tanh(t));
+  }
+  if (ACTIVATION == 2u) {
+    return 0.5 * v * (1.0 + erf(0.7071067812 * v));
+  }
+  if (ACTIVATION == 3u) {
+    return v / (1.0 + exp(min(-1.702 * v, vec4f(80.0))));
+  }
+  if (ACTIVATION == 4u) {
+    return v / (1.0 + exp(min(-v, vec4f(80.0))));
+  }
+  return v;
+}
+
+// Rational minimax approximation over [-4, 4] (Eigen's generic_fast_erf_float): a few ulp.
+fn erf(v: vec4f) -> vec4f {
+  let t = clamp(v, vec4f(-4.0), vec4f(4.0));
+  let q = t * t;
+  var top = fma(q, vec4f(-2.72614225801306e-10), vec4f(2.77068142495902e-08));
+  top = fma(q, top, vec4f(-2.10102402082508e-06));
+  top = fma(q, top, vec4f(-5.69250639462346e-05));
+  top = fma(q, top, vec4f(-7.34990630326855e-04));
+  top = fma(q, top, vec4f(-2.95459980854025e-03));
+  top = fma(q, top, vec4f(-1.60960333262415e-02));
+  var bottom = fma(q, vec4f(-1.45660718464996e-05), vec4f(-2.13374055278905e-04));
+  bottom = fma(q, bottom, vec4f(-1.68282697438203e-03));
+  bottom = fma(q, bottom, vec4f(-7.37332916720468e-03));
+  bottom = fma(q, bottom, vec4f(-1.42647390514189e-02));
+  return t * top / bottom;
+}

@@ -1,0 +1,112 @@
+/** The kernels of the linear op, and which of them a product takes. */
+import tileSource from "../../kernels/linear_tile.wgsl" with { type: "text" };
+import vectorSource from "../../kernels/linear_vector.wgsl" with { type: "text" };
+import workgroupSource from "../../kernels/linear_workgroup.wgsl" with { type: "text" };
+import type { AdapterSummary } from "../gpu/device.ts";
+import { defineKernel, type Kernel } from "../gpu/kernel.ts";
+import type { DType } from "../gpu/tensor.ts";
+import { type LaneLayout, laneLayout } from "./lane_layout.ts";
+
+export interface LinearVariant {
+  readonly name: string;
+  readonly kernel: Kernel;
+  /** Its `const`s. */
+  readonly form: Readonly<Record<string, number>>;
+  /** Types of weights that it is used with. */
+  readonly dtypes: readonly DType[];
+  layout(rows: number, columns: number): LaneLayout;
+}
+
+export interface LinearShape {
+  /** Of the whole batch. */
+  readonly rows: number;
+  readonly rowsPerSample: number;
+  readonly columns: number;
+  readonly inputs: number;
+  readonly dtype: DType;
+}
+
+const tile = defineKernel("linear_tile", tileSource);
+const workgroup = defineKernel("linear_workgroup", workgroupSource);
+const vector = defineKernel("linear_vector", vectorSource);
+const both: readonly DType[] = ["f16", "f32"];
+
+/** Large register tiles: for adapters that run invocations as SIMD lanes of a CPU. */
+function tileVariant(threadM: number, threadN: number, dtypes = both): LinearVariant {
+  return {
+    name: `tile ${threadM}x${threadN}`,
+    kernel: tile,
+    form: { THREAD_M: threadM, THREAD_N: threadN },
+    dtypes,
+    layout: (rows, columns) => laneLayout([rows, columns], [threadM, threadN], 16),
+  };
+}
+
+/** Tiles in workgroup memory: for GPUs. */
+function workgroupVariant(lanes: number): LinearVariant {
+  const extent = 8 * lanes;
+  return {
+    name: `workgroup ${extent}x${extent}`,
+    kernel: workgroup,
+    form: { LANES: lanes },
+    dtypes: both,
+    layout: (rows, columns) => ({
+      lanesN: lanes,
+      groupsM: Math.ceil(rows / extent),
+      groupsN: Math.ceil(columns / extent),
+    }),
+  };
+}
+
+/** Single rows on GPUs. */
+function vectorVariant(rowsAtOnce: number): LinearVariant {
+  return {
+    name: `vector ${rowsAtOnce}`,
+    kernel: vector,
+    form: { THREAD_M: rowsAtOnce },
+    dtypes: both,
+    layout: (rows, columns) => ({
+      lanesN: 1,
+      groupsM: Math.ceil(rows / rowsAtOnce),
+      groupsN: Math.ceil(columns / 4),
+    }),
+  };
+}
+
+// The rows that share a read of the weight: of one product, whatever its batch, all have the same
+// order of sums.
+const tileVectors = [tileVariant(1, 4), tileVariant(2, 4), tileVariant(4, 4)];
+const vectors = [vectorVariant(1), vectorVariant(2), vectorVariant(4)];
+const smallTile = tileVariant(16, 16);
+const largeTile = tileVariant(16, 32, ["f16"]);
+const smallGroups = workgroupVariant(8);
+const largeGroups = workgroupVariant(16);
+
+export const variants: readonly LinearVariant[] = [
+  ...tileVectors,
+  smallTile,
+  largeTile,
+  ...vectors,
+  smallGroups,
+  largeGroups,
+];
+
+/** Products per sample from which on the large register tile's longer compilation pays. */
+const largeProducts = 2 ** 27;
+
+/**
+ * The variant for a product. It depends on the weight and the rows of one sample; the batch decides
+ * only between variants whose results have the same bits.
+ */
+export function chooseVariant(adapter: AdapterSummary, shape: LinearShape): LinearVariant {
+  const { rows, rowsPerSample, columns, inputs, dtype } = shape;
+  if (rowsPerSample === 1) {
+    return (adapter.isSoftware ? tileVectors : vectors)[Math.min(2, Math.ceil(Math.log2(rows)))]!;
+  }
+  const products = rowsPerSample * columns * inputs;
+  if (adapter.isSoftware) {
+    return products >= largeProducts && dtype === "f16" ? largeTile : smallTile;
+  }
+  // Enough workgroups for a GPU's cores, and no more than a third of a tile wasted.
+  return rowsPerSample * columns >= 2 ** 20 && rowsPerSample >= 256 ? largeGroups : smallGroups;
+}
