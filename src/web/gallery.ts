@@ -44,7 +44,10 @@ export class Gallery {
     try {
       this.#store = await GalleryStore.open();
       const entries = await this.#store.list();
-      for (const entry of entries.reverse()) this.#show(entry);
+      for (const entry of entries.reverse()) {
+        this.#show(entry);
+        this.#tiles.get(entry.id)?.tile.setAttribute("data-kept", "");
+      }
     } catch (error) {
       notify(`The gallery cannot be kept in this browser: ${String((error as Error).message)}`);
     }
@@ -65,6 +68,7 @@ export class Gallery {
     this.#count();
     try {
       for (const id of await this.#store?.add(entry) ?? []) this.#remove(id);
+      this.#tiles.get(entry.id)?.tile.setAttribute("data-kept", "");
     } catch (error) {
       notify(`The image is shown but not kept: ${String((error as Error).message)}`);
     }

@@ -74,8 +74,9 @@ export class Studio {
       }).finally(() => this.#options.onActivity());
       this.#options.onActivity();
       const result = await running;
-      await this.#keep(result, runner);
+      const kept = this.#keep(result, runner);
       card.element.remove();
+      await kept;
     } catch (error) {
       if (controller.signal.aborted) {
         card.element.remove();
@@ -88,24 +89,27 @@ export class Studio {
 
   async #keep(result: RunResult, runner: Runner): Promise<void> {
     const { images, parameters, timings, model } = result;
+    const now = Date.now();
     // The first image of a request comes first in the gallery, so it is added last.
-    for (const image of [...images].reverse()) {
-      await this.gallery.add({
-        id: crypto.randomUUID?.() ?? `${Date.now()}-${Math.random()}`,
-        created: Date.now(),
+    const kept = [...images].reverse().map((image, order) =>
+      this.gallery.add({
+        id: crypto.randomUUID?.() ?? `${now}-${Math.random()}`,
+        // Times of their own: the gallery is in their order after a reload, too.
+        created: now + order,
         blob: image.blob,
         seed: image.seed,
         parameters,
         timings,
         model,
         place: runner.place,
-      });
-    }
+      })
+    );
     announce(images.length === 1 ? "Image finished" : `${images.length} images finished`);
     const cut = result.truncated[0];
     if (cut !== undefined) {
       notify(`The ${cut.field.replace("_", " ")} was too long; left out: ${cut.removed.trim()}`);
     }
+    await Promise.all(kept);
   }
 
   async #explain(error: unknown, card: JobCard, again: () => Promise<void>): Promise<void> {

@@ -11,6 +11,7 @@ import { startEngine } from "../../src/http/engine.ts";
 import {
   allFinish,
   assertNoErrors,
+  galleryHolds,
   generate,
   launch,
   open,
@@ -224,7 +225,7 @@ Deno.test({
         await page.locator("input[value=server]").check();
         await page.waitForSelector('#status .state[data-state="ready"]');
         await generate(page, { prompt: "on the server" });
-        await allFinish(page, 1);
+        await galleryHolds(page, 1);
       } finally {
         await browser.close();
         await server.kill();

@@ -138,10 +138,12 @@ export async function generate(page: Page, fields: Fill): Promise<void> {
   await page.click("#generate");
 }
 
-/** Waits until the gallery holds `count` images. */
+/** Waits until the gallery holds `count` images, all of them on disk. */
 export async function galleryHolds(page: Page, count: number): Promise<void> {
   await page.waitForFunction(
-    (count) => document.querySelectorAll("#gallery > li").length === count,
+    (count) =>
+      document.querySelectorAll("#gallery > li[data-kept]").length === count &&
+      document.querySelectorAll("#gallery > li").length === count,
     count,
   );
 }

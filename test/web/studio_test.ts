@@ -39,7 +39,7 @@ studioTest(
     );
     await screenshot(page, "studio-two-running");
     await galleryHolds(page, 2);
-    assert.equal(await page.isHidden("#jobs-section"), true);
+    await page.waitForSelector("#jobs-section", { state: "hidden" });
     const facts = await page.locator("#gallery .facts").allInnerTexts();
     assert.deepEqual(facts.toSorted(), [
       "256 × 256 · 30 steps · guidance 7 · seed 7",
@@ -61,6 +61,9 @@ studioTest(
     await galleryHolds(page, 3);
     const facts = await page.locator("#gallery .facts").allInnerTexts();
     assert.deepEqual(facts.map((text) => text.split("seed ")[1]), ["100", "101", "102"]);
+    await page.reload();
+    await galleryHolds(page, 3);
+    assert.deepEqual(await page.locator("#gallery .facts").allInnerTexts(), facts);
     assertNoErrors(errors);
     await page.context().close();
   },
