@@ -1,5 +1,11 @@
-/** Schedules, guidance and prompts of foreign models through the pipeline, against the f64 pipeline. */
+/**
+ * Schedules, guidance and prompts of foreign models through the pipeline, against the f64 pipeline;
+ * then the same on a device that binds little at once. One file, since one device compiles for all.
+ */
 import assert from "node:assert/strict";
+import type { Gpu } from "../../src/gpu/device.ts";
+import { openEngine } from "../../src/pipeline/engine.ts";
+import { InvalidRequestError } from "../../src/pipeline/errors.ts";
 import { loadModel } from "../../src/pipeline/load.ts";
 import { describeModel, type PromptTriple, tokenize } from "../../src/pipeline/model.ts";
 import { StableDiffusion3Pipeline } from "../../src/pipeline/stable_diffusion_3.ts";
@@ -21,10 +27,10 @@ interface Case {
   readonly t5Tokenizer?: Record<string, unknown>;
 }
 
-const small: ModelOptions = {
+const small = {
   transformer: { ...heads(2, 32), qk_norm: "rms_norm", dual_attention_layers: [0] },
   vae: levels([12, 20], { norm_num_groups: 4 }),
-};
+} as const satisfies ModelOptions;
 
 const cases: Record<string, Case> = {
   "Karras sigmas, two images": {
@@ -113,3 +119,65 @@ for (const [name, test] of Object.entries(cases)) {
     }
   });
 }
+
+/** From now on the device says that it binds at most so many bytes. */
+function limit(device: Gpu, bytes: number): void {
+  const limits = new Proxy(device.limits, {
+    get: (real, key) =>
+      key === "maxStorageBufferBindingSize" ? bytes : Reflect.get(real, key, real),
+  });
+  Object.defineProperty(device, "limits", { value: limits, configurable: true });
+}
+
+Deno.test("weights in parts and rows in passes give the same image, bit for bit", async () => {
+  const model = await makeModel(small);
+  const source = directorySource(model.path);
+  try {
+    const described = await describeModel(source);
+    const images = [];
+    for (const bytes of [gpu.limits.maxStorageBufferBindingSize, 64 * 1024]) {
+      limit(gpu, bytes);
+      const components = await loadModel(described, gpu);
+      const pipeline = new StableDiffusion3Pipeline(gpu, described, components);
+      const { images: [image] } = await pipeline.generate({
+        prompt: "a yellow star",
+        height: 12,
+        width: 20,
+        numInferenceSteps: 3,
+        guidanceScale: 4,
+        seed: 5,
+        skipLayerGuidance: { layers: [0], start: 0, stop: 1 },
+      });
+      images.push(image!.data);
+      pipeline.dispose();
+    }
+    assert.deepEqual(images[0], images[1]);
+  } finally {
+    source.close();
+    await model.remove();
+  }
+});
+
+Deno.test("a model whose own size is too large for the device still makes smaller images", async () => {
+  const model = await makeModel({
+    ...small,
+    transformer: { ...small.transformer, sample_size: 128, pos_embed_max_size: 64 },
+  });
+  const source = directorySource(model.path);
+  limit(gpu, 512 * 1024);
+  const engine = await openEngine(source, { gpu });
+  try {
+    const request = { prompt: "a yellow star", numInferenceSteps: 1, seed: 5 };
+    await assert.rejects(
+      engine.generate(request),
+      (error) => error instanceof InvalidRequestError && /256.*larger than/.test(error.message),
+    );
+    const { images } = await engine.generate({ ...request, height: 12, width: 20 });
+    assert.equal(images.length, 1);
+  } finally {
+    // Closes the device, too: this test is the file's last.
+    await engine.close();
+    source.close();
+    await model.remove();
+  }
+});
