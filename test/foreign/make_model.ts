@@ -1,6 +1,6 @@
 /**
  * Complete models in the diffusers layout with seeded random weights, written to a temporary folder.
- * Tokenizers are copied from the fixture, or from `tokenizersFrom`.
+ * Tokenizers are copied from the fixture.
  */
 import type { Weights } from "../reference/networks/layers.ts";
 import * as base from "./configs.ts";
@@ -18,9 +18,25 @@ import {
 
 const fixture = new URL("../../fixtures/sd35-tiny", import.meta.url).pathname;
 
-/** Vocabularies of the fixture's tokenizers, and the ids of its end-of-text token. */
-const clipVocabulary = { vocab_size: 2048, eos_token_id: 2047 };
-const t5Vocabulary = { vocab_size: 1400 };
+/** Where tokenizers are copied from: SD3_REAL_TOKENIZERS may name a real model's directory. */
+const tokenizersFrom = Deno.env.get("SD3_REAL_TOKENIZERS") ?? fixture;
+
+/** What the tokenizers ask of the text encoders' configs. */
+async function vocabularies() {
+  const json = async (file: string) =>
+    JSON.parse(await Deno.readTextFile(`${tokenizersFrom}/${file}`));
+  const tokens = await json("tokenizer/vocab.json");
+  const pieces: unknown[] = (await json("tokenizer_3/tokenizer.json")).model.vocab;
+  return {
+    clip: {
+      vocab_size: Object.keys(tokens).length,
+      eos_token_id: tokens["<|endoftext|>"] as number,
+      max_position_embeddings: (await json("tokenizer/tokenizer_config.json")).model_max_length + 6,
+    },
+    // T5's tables have spare rows; its sentinels follow the pieces.
+    t5: { vocab_size: Math.ceil((pieces.length + 100) / 8) * 8 },
+  };
+}
 
 export interface ModelOptions {
   readonly clipL?: Partial<ClipConfig>;
@@ -31,8 +47,6 @@ export interface ModelOptions {
   readonly vae?: Partial<VaeConfig>;
   readonly scheduler?: Readonly<Record<string, unknown>>;
   readonly storage?: StorageOptions;
-  /** A directory with tokenizer, tokenizer_2 and tokenizer_3. */
-  readonly tokenizersFrom?: string;
 }
 
 export type Folder = "text_encoder" | "text_encoder_2" | "text_encoder_3" | "transformer" | "vae";
@@ -55,7 +69,7 @@ export interface MadeModel {
 
 /** Writes one model; widths that must agree between networks follow from the others by default. */
 export async function makeModel(options: ModelOptions = {}): Promise<MadeModel> {
-  const configs = resolve(options);
+  const configs = resolve(options, await vocabularies());
   const path = await Deno.makeTempDir({ prefix: "foreign-model-" });
   const made = new Map<Folder, MadeNetwork>();
   const { storage = {} } = options;
@@ -108,7 +122,7 @@ export async function makeModel(options: ModelOptions = {}): Promise<MadeModel> 
     : ["tokenizer", "tokenizer_2"];
   for (const folder of tokenizers) {
     await Deno.mkdir(`${path}/${folder}`);
-    const from = `${options.tokenizersFrom ?? fixture}/${folder}`;
+    const from = `${tokenizersFrom}/${folder}`;
     for await (const { name } of Deno.readDir(from)) {
       await Deno.writeFile(`${path}/${folder}/${name}`, await Deno.readFile(`${from}/${name}`));
     }
@@ -128,11 +142,14 @@ export async function makeModel(options: ModelOptions = {}): Promise<MadeModel> 
   };
 }
 
-function resolve(options: ModelOptions): ModelConfigs {
-  const clipL = { ...base.clip, ...clipVocabulary, ...options.clipL };
+function resolve(
+  options: ModelOptions,
+  vocabulary: Awaited<ReturnType<typeof vocabularies>>,
+): ModelConfigs {
+  const clipL = { ...base.clip, ...vocabulary.clip, ...options.clipL };
   const clipG: ClipConfig = {
     ...base.clip,
-    ...clipVocabulary,
+    ...vocabulary.clip,
     hidden_size: 28,
     num_attention_heads: 2,
     num_hidden_layers: 3,
@@ -152,7 +169,9 @@ function resolve(options: ModelOptions): ModelConfigs {
   return {
     clipL,
     clipG,
-    t5: options.t5 === null ? null : { ...base.t5, ...t5Vocabulary, d_model: joint, ...options.t5 },
+    t5: options.t5 === null
+      ? null
+      : { ...base.t5, ...vocabulary.t5, d_model: joint, ...options.t5 },
     transformer: {
       ...base.transformer,
       in_channels: vae.latent_channels,
