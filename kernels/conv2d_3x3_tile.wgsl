@@ -6,7 +6,7 @@
 // w       (n, 3, 3, c8 * 8)                         f16, eight a vec4u
 // bias    (n) at y_column                           f32
 // y       (batch, out_height, out_width, y_stride)  f32; columns from y_column on are written
-// params  sizes; upsample is 0 or 1; height and width are those of x as it lies
+// params  as conv2d_tile.wgsl; kernel, stride and pad are known
 //
 // Specialise: THREAD_M pixels of one row x THREAD_N outputs an invocation.
 // Grid: 16 invocations a workgroup, lanes_n of them over outputs and the others over pixels;
@@ -18,9 +18,9 @@
 // 3 THREAD_N fetches against 24 THREAD_M THREAD_N fma.
 struct Params {
   batch: u32, height: u32, width: u32, c8: u32,
-  out_height: u32, out_width: u32, n: u32, upsample: u32,
-  accumulate: u32, y_stride: u32, y_column: u32, lanes_n: u32,
-  grid_x: u32,
+  out_height: u32, out_width: u32, n: u32, kernel: u32,
+  stride: u32, pad: u32, upsample: u32, accumulate: u32,
+  y_stride: u32, y_column: u32, lanes_n: u32, grid_x: u32,
 }
 @group(0) @binding(0) var<storage, read> x: array<vec4f>;
 @group(0) @binding(1) var<storage, read> w: array<vec4u>;

@@ -1,34 +1,20 @@
-import tileSource from "../../kernels/conv2d_tile.wgsl" with { type: "text" };
-import threeSource from "../../kernels/conv2d_3x3_tile.wgsl" with { type: "text" };
-import { defineKernel, type Specialisation } from "../gpu/kernel.ts";
 import type { Recorder } from "../gpu/program.ts";
 import { elements, reshape, type Tensor } from "../gpu/tensor.ts";
 import { add } from "./add.ts";
+import { chooseVariant, variants } from "./conv2d_variants.ts";
 import { foldGrid } from "./fold_grid.ts";
 import type { KernelUse } from "./kernel_use.ts";
-import { laneLayout } from "./lane_layout.ts";
 import type { MatrixPart } from "./matrix.ts";
 import { resizeRows } from "./resize_rows.ts";
 
-const tile = defineKernel("conv2d_tile", tileSource);
-
-/** 3 x 3, stride 1: nearly all of the VAE's work. */
-const three = defineKernel("conv2d_3x3_tile", threeSource);
-
-/** Pixels x outputs an invocation. */
-const anyTile = [4, 4] as const;
-const threeTile = [16, 16] as const;
-
-const threeForm: Specialisation = { const: { THREAD_M: threeTile[0], THREAD_N: threeTile[1] } };
-
-export const conv2dUses: KernelUse[] = [
-  { kernel: tile, specialisations: [form(true), form(false)] },
-  { kernel: three, specialisations: [threeForm] },
-];
-
-function form(f16: boolean): Specialisation {
-  return { const: { THREAD_M: anyTile[0], THREAD_N: anyTile[1], WEIGHT_F16: f16 } };
-}
+export const conv2dUses: KernelUse[] = [...new Set(variants.map((variant) => variant.kernel))].map(
+  (kernel) => ({
+    kernel,
+    specialisations: variants.filter((variant) => variant.kernel === kernel).map(({ form }) => ({
+      const: form,
+    })),
+  }),
+);
 
 /** Convolution weights as the loader lays them out. */
 export interface ConvWeight {
@@ -84,11 +70,15 @@ export function conv2d(rec: Recorder, options: Conv2dOptions): Tensor {
     : resizeRows(rec, { x: reshape(bias, [1, n]), columns, label: `${label}/bias` });
   const y = into ?? rec.alloc([batch, outHeight, outWidth, columns], label);
   for (const part of weight.parts) {
-    const f16 = part.tensor.dtype === "f16";
-    const fast = f16 && kernel === 3 && stride === 1 && padding === "same";
-    const threads = fast ? threeTile : anyTile;
-    const runs = batch * outHeight * Math.ceil(outWidth / threads[0]);
-    const { lanesN, groupsM, groupsN } = laneLayout([runs, part.rows], [1, threads[1]], 16);
+    const variant = chooseVariant(rec.gpu.adapter, {
+      dtype: part.tensor.dtype,
+      kernel,
+      stride,
+      padding,
+      pixels: outHeight * outWidth,
+      outputs: part.rows,
+    });
+    const { lanesN, groupsM, groupsN } = variant.layout(batch * outHeight, outWidth, part.rows);
     const [gridX, gridY] = foldGrid(groupsM);
     const params = {
       batch,
@@ -98,6 +88,9 @@ export function conv2d(rec: Recorder, options: Conv2dOptions): Tensor {
       out_height: outHeight,
       out_width: outWidth,
       n: part.rows,
+      kernel,
+      stride,
+      pad,
       upsample: Number(upsample),
       accumulate: Number(into !== undefined),
       y_stride: columns,
@@ -107,10 +100,10 @@ export function conv2d(rec: Recorder, options: Conv2dOptions): Tensor {
     };
     rec.dispatch({
       label: `conv2d/${label}`,
-      kernel: fast ? three : tile,
-      specialise: fast ? threeForm : form(f16),
+      kernel: variant.kernel,
+      specialise: { const: variant.form },
       bindings: { x: wide, w: part.tensor, bias: wideBias, y },
-      params: fast ? params : { ...params, kernel, stride, pad },
+      params,
       grid: [gridX, gridY, groupsN],
     });
   }

@@ -1,8 +1,14 @@
 import assert from "node:assert/strict";
+import { Gpu } from "../../src/gpu/device.ts";
 import { conv2d, type Conv2dOptions, type ConvWeight } from "../../src/ops/conv2d.ts";
+import type { Recorder } from "../../src/gpu/program.ts";
+import type { Tensor } from "../../src/gpu/tensor.ts";
 import { assertClose, gpu, input, matrix, random, run } from "../gpu.ts";
 import { conv2dReference, enlarge } from "../reference/conv2d.ts";
 import { tolerance } from "../tolerance.ts";
+
+/** The same device under the name of a real GPU: its kernels run on the software adapter as well. */
+const hardware = new Gpu(gpu.device, { ...gpu.adapter, isSoftware: false });
 
 type Shape = [number, number, number, number];
 
@@ -17,25 +23,35 @@ function makeWeight([n, kernel, inputs]: [number, number, number], dtype: "f32" 
   return { weight, values };
 }
 
+async function runOn(on: Gpu, build: (rec: Recorder) => Tensor): Promise<Float32Array> {
+  const recorder = on.record("test");
+  const y = build(recorder);
+  const program = await recorder.finish();
+  await on.run(program);
+  const values = await on.readFloats(y);
+  program.dispose();
+  return values;
+}
+
 async function compare(
   shape: Shape,
   [outputs, kernel]: [number, number],
   dtype: "f32" | "f16",
   options: Partial<Conv2dOptions> = {},
+  on = gpu,
 ): Promise<void> {
   const [batch, height, width, inputs] = shape;
   const { weight, values } = makeWeight([outputs, kernel, inputs], dtype);
   const x = random(batch * height * width * inputs, 3);
   const bias = random(outputs, 4);
-  const actual = await run((rec) =>
+  const actual = await runOn(on, (rec) =>
     conv2d(rec, {
       x: input(x, shape),
       weight,
       bias: input(bias, [outputs]),
       label: "t",
       ...options,
-    })
-  );
+    }));
   const scale = options.upsample ? 2 : 1;
   const asymmetric = options.padding === "asymmetric";
   const expected = conv2dReference(options.upsample ? enlarge(x, shape) : x, values, bias, {
@@ -66,6 +82,21 @@ for (const dtype of ["f16", "f32"] as const) {
     }
     await compare([3, 5, 7, 16], [48, 1], dtype);
     await compare([2, 9, 6, 8], [16, 5], dtype);
+  });
+
+  Deno.test(`conv2d on GPUs with ${dtype} weights over awkward shapes`, async () => {
+    for (const [height, width] of [[1, 1], [5, 13], [9, 15]] as const) {
+      for (const [inputs, outputs] of [[3, 32], [8, 3], [16, 64], [24, 68]] as const) {
+        await compare([2, height, width, inputs], [outputs, 3], dtype, {}, hardware);
+      }
+    }
+    await compare([1, 65, 65, 8], [260, 1], dtype, {}, hardware);
+    const shape: Shape = [2, 7, 10, 16];
+    await compare(shape, [24, 3], dtype, { stride: 2, padding: "asymmetric" }, hardware);
+    await compare(shape, [24, 3], dtype, { stride: 2 }, hardware);
+    await compare(shape, [24, 3], dtype, { upsample: true }, hardware);
+    const into = input(new Float32Array(2 * 7 * 10 * 24), [2, 7, 10, 24]);
+    await compare(shape, [24, 3], dtype, { into }, hardware);
   });
 
   Deno.test(`conv2d with ${dtype} weights strides, pads as diffusers and upsamples`, async () => {
