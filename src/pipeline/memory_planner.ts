@@ -18,7 +18,7 @@ import type { ResolvedRequest } from "./types.ts";
 export interface MemoryPlan {
   /** Bytes of the arena's slots after this request and all committed before it was measured. */
   readonly slots: readonly number[];
-  /** Bytes that count as arena and are no slots: parameters of programs, the image being decoded. */
+  /** Bytes that count as arena and are no slots: textures, programs' parameters, a decoded image. */
   readonly fixed: number;
   /** Bytes that one encoding and one readback need for a moment; only one of each runs. */
   readonly workspace: number;
@@ -182,7 +182,7 @@ export class MemoryPlanner {
     const latents = 4 * elements(shape) * request.numImagesPerPrompt;
     return {
       slots: arena.sizes,
-      fixed: ledger.peakOf("arena") - arena.bytes,
+      fixed: ledger.peakOf("arena") - sum(arena.sizes),
       workspace: ledger.peakOf("cache") - textBytes + ledger.peakOf("other"),
       share: latents * (1 + (previews ? previewsInFlight : 0)) + texts * textBytes,
       tokens: request.height * request.width / this.#model.info.sizeMultiple ** 2,
