@@ -1,7 +1,8 @@
 /** Directories that are no usable model: every problem is named, all in one error, before any GPU work. */
 import assert from "node:assert/strict";
+import { dryGpu } from "../../src/gpu/dry_device.ts";
 import { ConfigError } from "../../src/models/configs.ts";
-import { declareModel } from "../../src/pipeline/load.ts";
+import { loadModel } from "../../src/pipeline/load.ts";
 import { describeModel } from "../../src/pipeline/model.ts";
 import { directorySource } from "../../src/weights/deno_source.ts";
 import { WeightsError } from "../../src/weights/errors.ts";
@@ -19,7 +20,7 @@ async function failure(
   const source = directorySource(model.path);
   try {
     await damage(model.path);
-    await declareModel(await describeModel(source), { withEncoder: true });
+    await loadModel(await describeModel(source), dryGpu(), { withEncoder: true });
   } catch (error) {
     return error as Error;
   } finally {
