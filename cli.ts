@@ -6,6 +6,8 @@ import { ensureAdapter, prepareAdapter } from "./adapter.ts";
 import { DeviceLostError, DeviceUnavailableError } from "./src/gpu/errors.ts";
 import { encodePng } from "./src/image/png.ts";
 import { ConfigError } from "./src/models/configs.ts";
+import { type EngineChoice, EngineChoiceError } from "./src/onnx/directory.ts";
+import { OnnxError } from "./src/onnx/errors.ts";
 import { dryRun } from "./src/pipeline/dry_run.ts";
 import { openEngine } from "./src/pipeline/engine.ts";
 import { InvalidRequestError } from "./src/pipeline/errors.ts";
@@ -22,14 +24,17 @@ const expected = [
   ConfigError,
   DeviceLostError,
   DeviceUnavailableError,
+  EngineChoiceError,
   FileNotFoundError,
   FileReadError,
   InvalidRequestError,
+  OnnxError,
   WeightsError,
 ];
 
 interface GenerateFlags {
   readonly model: string;
+  readonly engine: EngineChoice;
   readonly prompt2?: string;
   readonly prompt3?: string;
   readonly negativePrompt?: string;
@@ -58,6 +63,10 @@ program.command("generate")
   .description("Make an image from a prompt.")
   .argument("<prompt>")
   .option("--model <dir>", "model in the diffusers layout", defaultModel)
+  .addOption(
+    new Option("--engine <kind>", "what runs the networks: our kernels or ONNX graphs")
+      .choices(["auto", "wgsl", "onnx"]).default("auto"),
+  )
   .option("--prompt-2 <text>", "for the second CLIP (default: the prompt)")
   .option("--prompt-3 <text>", "for T5 (default: the prompt)")
   .option("--negative-prompt <text>", "what the image should not show")
@@ -104,7 +113,12 @@ async function generate(prompt: string, flags: GenerateFlags): Promise<void> {
     return await startAgain();
   }
   const started = performance.now();
-  const engine = await openEngine(source, prepareAdapter());
+  const engine = await openEngine(source, {
+    ...prepareAdapter(),
+    engine: flags.engine,
+    // Loaded when it is wanted only: onnxruntime is large.
+    onnx: flags.engine === "wgsl" ? undefined : await import("./src/onnx/load.ts"),
+  });
   const loaded = (performance.now() - started) / 1000;
   try {
     const stop = new AbortController();

@@ -105,7 +105,7 @@ export type T5Config = z.infer<typeof t5Config>;
 const component = z.tuple([z.string().nullable(), z.string().nullable()]).optional();
 
 export const modelIndex = z.object({
-  _class_name: z.literal("StableDiffusion3Pipeline"),
+  _class_name: z.enum(["StableDiffusion3Pipeline", "ORTStableDiffusion3Pipeline"]),
   scheduler: component,
   text_encoder: component,
   text_encoder_2: component,
@@ -115,6 +115,7 @@ export const modelIndex = z.object({
   tokenizer_3: component,
   transformer: component,
   vae: component,
+  vae_decoder: component,
 });
 export type ModelIndex = z.infer<typeof modelIndex>;
 

@@ -5,7 +5,7 @@
 import { isInnerPath } from "../weights/source.ts";
 import type { FileSource } from "../weights/source.ts";
 
-/** `auto` takes what the directory holds, WGSL first. */
+/** What a user asks for; see `chooseEngines`. */
 export type EngineChoice = "wgsl" | "onnx" | "auto";
 export type EngineKind = "wgsl" | "onnx";
 
@@ -22,7 +22,7 @@ export type Network = keyof typeof NETWORK_FOLDERS;
 
 export type DirectoryContents = Readonly<Record<Network, readonly EngineKind[]>>;
 
-/** A network is not there in the form that the chosen engine needs. */
+/** The directory does not hold what the chosen engine needs. */
 export class EngineChoiceError extends Error {
   override readonly name = "EngineChoiceError";
 }
@@ -41,29 +41,24 @@ export async function inspectDirectory(source: FileSource): Promise<DirectoryCon
 }
 
 /**
- * The engine of each wanted network.
- * @throws {EngineChoiceError} listing every network that the choice leaves without files
+ * The engine of each wanted network. `auto` takes what the directory holds, WGSL first; `onnx` takes
+ * the graphs that are there and WGSL for the rest; a network in no form is left to WGSL, which says
+ * what it misses.
+ *
+ * @throws {EngineChoiceError} if `onnx` is asked for and the transformer has no graph
  */
 export function chooseEngines(
   contents: DirectoryContents,
   choice: EngineChoice,
-  networks: readonly Network[],
 ): ReadonlyMap<Network, EngineKind> {
-  const chosen = new Map<Network, EngineKind>();
-  const problems: string[] = [];
-  for (const network of networks) {
-    const kinds = contents[network];
-    const kind = choice === "auto" ? kinds[0] : kinds.find((kind) => kind === choice);
-    if (kind) chosen.set(network, kind);
-    else if (choice === "wgsl") problems.push(`${NETWORK_FOLDERS[network]}/*.safetensors`);
-    else if (choice === "onnx") problems.push(`${network}/model.onnx`);
-    else problems.push(`${NETWORK_FOLDERS[network]}/*.safetensors or ${network}/model.onnx`);
-  }
-  if (problems.length > 0) {
-    const hint = choice === "onnx" ? "; `deno task export-onnx` makes them" : "";
+  if (choice === "onnx" && !contents.transformer.includes("onnx")) {
     throw new EngineChoiceError(
-      `The model has no ${problems.join(", no ")} for the engine "${choice}"${hint}`,
+      "The model has no transformer/model.onnx for the engine onnx; `deno task export-onnx` makes it",
     );
   }
-  return chosen;
+  const chosen = Object.entries(contents).map(([network, kinds]) => {
+    const preferred = choice === "auto" ? kinds[0] : kinds.find((kind) => kind === choice);
+    return [network as Network, preferred ?? "wgsl"] as const;
+  });
+  return new Map(chosen);
 }

@@ -3,11 +3,12 @@
  * command line open. Admission by memory happens here, so that no caller can forget it.
  */
 import { type AdapterSummary, type Gpu, openGpu } from "../gpu/device.ts";
+import type { EngineChoice } from "../onnx/directory.ts";
 import type { FileSource } from "../weights/source.ts";
 import { Admission } from "./admission.ts";
 import { BatchLimits } from "./batch_limits.ts";
 import { BusyError, InvalidRequestError } from "./errors.ts";
-import { loadModel } from "./load.ts";
+import { loadModel, type OnnxEngine } from "./load.ts";
 import { type MemoryPlan, MemoryPlanner } from "./memory_planner.ts";
 import { describeModel } from "./model.ts";
 import { resolveRequest } from "./request.ts";
@@ -27,6 +28,10 @@ import type {
 export interface EngineOptions extends Omit<PipelineOptions, "maxBatch"> {
   /** An open device; the engine takes it over. Default: a new one. */
   readonly gpu?: Gpu | undefined;
+  /** Which engine runs the networks. Default: `auto` where `onnx` is given, else `wgsl`. */
+  readonly engine?: EngineChoice | undefined;
+  /** The second engine, `src/onnx/load.ts`. */
+  readonly onnx?: OnnxEngine | undefined;
   /** Bytes of GPU memory that weights, arena and requests may take together. */
   readonly memoryBudget?: number | undefined;
   /** Requests that may wait for memory before further ones are refused. */
@@ -50,12 +55,13 @@ export async function openEngine(source: FileSource, options: EngineOptions = {}
     ceiling: options.maxBatch,
     fixed: options.maxBatch !== undefined,
   });
-  const model = await describeModel(source);
+  const model = await describeModel(source, options.engine ?? (options.onnx ? "auto" : "wgsl"));
   const gpu = options.gpu ?? await openGpu();
   try {
     const components = await loadModel(model, gpu, {
       signal: options.signal,
       onProgress: options.onLoadProgress,
+      onnx: options.onnx,
     });
     const pipeline = new StableDiffusion3Pipeline(gpu, model, components, {
       ...options,
@@ -65,7 +71,7 @@ export async function openEngine(source: FileSource, options: EngineOptions = {}
         options.onTurn?.(turn);
       },
     });
-    const planner = await MemoryPlanner.open(model, gpu, options.decodeBytes);
+    const planner = await MemoryPlanner.open(model, gpu, options);
     const engine = new LocalEngine(gpu, pipeline, planner, limits, options);
     await engine.planDefault();
     return engine;
@@ -170,6 +176,7 @@ class LocalEngine implements Engine {
     const { hits, misses } = this.#pipeline.promptCache;
     return {
       model: this.#pipeline.model.info,
+      engines: Object.fromEntries(this.#pipeline.model.engines),
       memory: {
         weights: ledger.bytes("weights"),
         arena: ledger.bytes("arena") + ledger.bytes("other"),

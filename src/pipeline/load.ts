@@ -7,6 +7,9 @@ import type {
   T5Component,
   TransformerComponent,
 } from "../models/components.ts";
+import { ConfigError } from "../models/configs.ts";
+import type { Network } from "../onnx/directory.ts";
+import type { layOutOnnx, loadOnnx } from "../onnx/load.ts";
 import { ClipTextModel } from "../text_encoders/clip.ts";
 import { T5Encoder } from "../text_encoders/t5.ts";
 import { MMDiT } from "../transformer/mmdit.ts";
@@ -28,92 +31,149 @@ export interface Components {
   readonly encoder: EncoderComponent | undefined;
 }
 
+/**
+ * The second engine, as far as loading goes (`src/onnx/load.ts`). Injected, so that a program that
+ * does not want onnxruntime does not carry it.
+ */
+export interface OnnxEngine {
+  readonly loadOnnx: typeof loadOnnx;
+  readonly layOutOnnx: typeof layOutOnnx;
+}
+
 export interface LoadModelOptions {
   readonly signal?: AbortSignal | undefined;
   readonly onProgress?: ((bytesDone: number, bytesTotal: number) => void) | undefined;
   /** Loads the VAE's encoder, too. */
   readonly withEncoder?: boolean | undefined;
+  /** Needed where the model's description says that ONNX graphs run. */
+  readonly onnx?: OnnxEngine | undefined;
 }
 
 /** One network's declared parameters with the file that holds them. */
 export interface Part {
-  readonly folder: string;
   readonly plan: WeightPlan;
   readonly checkpoint: Checkpoint;
 }
 
-/** The networks of a model with their parameters declared and their files found, nothing loaded. */
+/** Makes components of declared networks for a device. */
+export type Assemble = (gpu: Gpu) => Partial<Components>;
+
 export interface DeclaredModel {
-  readonly clipL: ClipTextModel;
-  readonly clipG: ClipTextModel;
-  readonly t5: T5Encoder | undefined;
-  readonly transformer: MMDiT;
-  readonly decoder: VaeDecoder;
-  readonly encoder: VaeEncoder | undefined;
   readonly parts: readonly Part[];
+  readonly assemble: Assemble;
 }
 
 /**
- * Opens every checkpoint of the model and compares all of them with what the networks need.
+ * Opens every checkpoint of the networks that run on our own kernels, and compares all of them with
+ * what the networks need.
  *
  * @throws WeightsError listing everything missing, extra or misshapen in all files
  */
 export async function declareModel(
   model: ModelDescription,
-  { withEncoder = false }: { withEncoder?: boolean | undefined } = {},
+  { withEncoder = false }: Pick<LoadModelOptions, "withEncoder"> = {},
 ): Promise<DeclaredModel> {
   const parts: Part[] = [];
+  const assemblies: Assemble[] = [];
   const problems = new ProblemList();
-  const declare = async <T>(folder: string, build: (plan: WeightPlan) => T): Promise<T> => {
+  const declare = async (folder: string, build: (plan: WeightPlan) => Assemble) => {
     const plan = new WeightPlan(folder);
-    const network = build(plan);
+    assemblies.push(build(plan));
     try {
       const checkpoint = await openCheckpoint(model.source, folder);
-      parts.push({ folder, plan, checkpoint });
+      parts.push({ plan, checkpoint });
       plan.check(checkpoint);
     } catch (error) {
       problems.absorb(error);
     }
-    return network;
   };
-  const clipL = await declare("text_encoder", (plan) => new ClipTextModel(model.clipL, plan));
-  const clipG = await declare("text_encoder_2", (plan) => new ClipTextModel(model.clipG, plan));
-  const { t5: t5Config } = model;
-  const t5 = t5Config &&
-    await declare("text_encoder_3", (plan) => new T5Encoder(t5Config, plan));
-  const transformer = await declare("transformer", (plan) => new MMDiT(model.transformer, plan));
-  const [decoder, encoder] = await declare("vae", (plan) => {
-    const made = new VaeDecoder(model.vae, plan);
-    if (withEncoder) return [made, new VaeEncoder(model.vae, plan)] as const;
-    plan.ignore(/^(encoder|quant_conv)\./);
-    return [made, undefined] as const;
-  });
+  const ours = (network: Network) => model.engines.get(network) === "wgsl";
+  if (ours("text_encoder")) {
+    await declare("text_encoder", (plan) => {
+      const network = new ClipTextModel(model.clipL, plan);
+      return (gpu) => ({ clipL: new WgslClip(gpu, network, plan) });
+    });
+  }
+  if (ours("text_encoder_2")) {
+    await declare("text_encoder_2", (plan) => {
+      const network = new ClipTextModel(model.clipG, plan);
+      return (gpu) => ({ clipG: new WgslClip(gpu, network, plan) });
+    });
+  }
+  const { t5 } = model;
+  if (t5 && ours("text_encoder_3")) {
+    await declare("text_encoder_3", (plan) => {
+      const network = new T5Encoder(t5, plan);
+      return (gpu) => ({ t5: new WgslT5(gpu, network, plan) });
+    });
+  }
+  if (ours("transformer")) {
+    await declare("transformer", (plan) => {
+      const network = new MMDiT(model.transformer, plan);
+      return (gpu) => ({ transformer: new WgslTransformer(gpu, network, plan) });
+    });
+  }
+  const ourDecoder = ours("vae_decoder");
+  const ourEncoder = withEncoder && ours("vae_encoder");
+  if (ourDecoder || ourEncoder) {
+    await declare("vae", (plan) => {
+      const decoder = ourDecoder ? new VaeDecoder(model.vae, plan) : undefined;
+      const encoder = ourEncoder ? new VaeEncoder(model.vae, plan) : undefined;
+      if (!decoder) plan.ignore(/^(decoder|post_quant_conv)\./);
+      if (!encoder) plan.ignore(/^(encoder|quant_conv)\./);
+      return (gpu) => ({
+        ...(decoder && { decoder: new WgslDecoder(gpu, decoder, plan) }),
+        ...(encoder && { encoder: new WgslEncoder(gpu, encoder, plan) }),
+      });
+    });
+  }
   problems.throwIfAny(model.info.name);
-  return { clipL, clipG, t5, transformer, decoder, encoder, parts };
+  return {
+    parts,
+    assemble: (gpu) => Object.assign({}, ...assemblies.map((assembly) => assembly(gpu))),
+  };
 }
 
-/** Loads all networks of a model on our own kernels. What was loaded is freed if one fails. */
+/** Networks that ONNX graphs run, and the engine for them. */
+function onnxPart(model: ModelDescription, { onnx, withEncoder }: LoadModelOptions) {
+  const networks = [...model.engines].filter(([network, kind]) =>
+    kind === "onnx" && (network !== "vae_encoder" || withEncoder)
+  ).map(([network]) => network);
+  if (networks.length === 0) return undefined;
+  if (onnx) return { networks, onnx };
+  throw new ConfigError(
+    `${model.info.name} holds ONNX graphs only for ${
+      networks.join(", ")
+    }, and this program has no ` +
+      "onnxruntime",
+  );
+}
+
+/** Loads all networks of a model. What was loaded is freed if one fails. */
 export async function loadModel(
   model: ModelDescription,
   gpu: Gpu,
   options: LoadModelOptions = {},
 ): Promise<Components> {
-  const declared = await declareModel(model, options);
-  const total = declared.parts.reduce((sum, { checkpoint }) => sum + storedBytes(checkpoint), 0);
+  const graphs = onnxPart(model, options);
+  const { parts, assemble } = await declareModel(model, options);
+  const total = parts.reduce((sum, { checkpoint }) => sum + storedBytes(checkpoint), 0);
   let before = 0;
   try {
-    for (const { plan, checkpoint } of declared.parts) {
+    for (const { plan, checkpoint } of parts) {
       await plan.load(checkpoint, gpu, {
         signal: options.signal,
         onProgress: (done) => options.onProgress?.(before + done, total),
       });
       before += storedBytes(checkpoint);
     }
+    const { signal } = options;
+    const opened = await graphs?.onnx.loadOnnx(model, gpu, graphs.networks, { signal });
+    return complete({ ...assemble(gpu), ...opened });
   } catch (error) {
-    for (const { plan } of declared.parts) plan.dispose();
+    for (const { plan } of parts) plan.dispose();
     throw error;
   }
-  return assemble(declared, gpu);
 }
 
 /**
@@ -123,22 +183,22 @@ export async function loadModel(
 export async function layOutModel(
   model: ModelDescription,
   gpu: Gpu,
-): Promise<(gpu: Gpu) => Components> {
-  const declared = await declareModel(model);
-  for (const { plan, checkpoint } of declared.parts) await plan.allocate(checkpoint, gpu);
-  return (other) => assemble(declared, other);
+  options: Pick<LoadModelOptions, "onnx"> = {},
+): Promise<(gpu: Gpu) => Promise<Components>> {
+  const graphs = onnxPart(model, options);
+  const { parts, assemble } = await declareModel(model, {});
+  for (const { plan, checkpoint } of parts) await plan.allocate(checkpoint, gpu);
+  const layOut = (other: Gpu) => graphs?.onnx.layOutOnnx(model, other, graphs.networks);
+  await layOut(gpu);
+  return async (other) => complete({ ...assemble(other), ...await layOut(other) });
 }
 
-function assemble(declared: DeclaredModel, gpu: Gpu): Components {
-  const plan = (folder: string) => declared.parts.find((part) => part.folder === folder)!.plan;
-  return {
-    clipL: new WgslClip(gpu, declared.clipL, plan("text_encoder")),
-    clipG: new WgslClip(gpu, declared.clipG, plan("text_encoder_2")),
-    t5: declared.t5 && new WgslT5(gpu, declared.t5, plan("text_encoder_3")),
-    transformer: new WgslTransformer(gpu, declared.transformer, plan("transformer")),
-    decoder: new WgslDecoder(gpu, declared.decoder, plan("vae")),
-    encoder: declared.encoder && new WgslEncoder(gpu, declared.encoder, plan("vae")),
-  };
+function complete(components: Partial<Components>): Components {
+  const { clipL, clipG, t5, transformer, decoder, encoder } = components;
+  if (!clipL || !clipG || !transformer || !decoder) {
+    throw new Error(`Only ${Object.keys(components).join(", ")} were made`);
+  }
+  return { clipL, clipG, t5, transformer, decoder, encoder };
 }
 
 function storedBytes(checkpoint: Checkpoint): number {

@@ -10,7 +10,7 @@ import { dryGpu } from "../gpu/dry_device.ts";
 import { BindingLimitError } from "../gpu/errors.ts";
 import { elements } from "../gpu/tensor.ts";
 import { InvalidRequestError } from "./errors.ts";
-import { type Components, layOutModel } from "./load.ts";
+import { type Components, layOutModel, type LoadModelOptions } from "./load.ts";
 import type { ModelDescription } from "./model.ts";
 import { StableDiffusion3Pipeline } from "./stable_diffusion_3.ts";
 import type { ResolvedRequest } from "./types.ts";
@@ -47,7 +47,7 @@ export class MemoryPlanner {
   readonly weights: number;
   readonly #model: ModelDescription;
   readonly #like: Pick<Gpu, "limits" | "adapter"> | undefined;
-  readonly #components: (gpu: Gpu) => Components;
+  readonly #components: (gpu: Gpu) => Promise<Components>;
   readonly #decodeBytes: number | undefined;
   readonly #plans = new Map<string, Promise<MemoryPlan>>();
   #slots: readonly number[] = [];
@@ -58,7 +58,7 @@ export class MemoryPlanner {
     weights: number,
     model: ModelDescription,
     like: Pick<Gpu, "limits" | "adapter"> | undefined,
-    components: (gpu: Gpu) => Components,
+    components: (gpu: Gpu) => Promise<Components>,
     decodeBytes: number | undefined,
   ) {
     this.weights = weights;
@@ -75,10 +75,11 @@ export class MemoryPlanner {
   static async open(
     model: ModelDescription,
     like?: Pick<Gpu, "limits" | "adapter">,
-    decodeBytes?: number,
+    { decodeBytes, onnx }: { decodeBytes?: number | undefined } & Pick<LoadModelOptions, "onnx"> =
+      {},
   ): Promise<MemoryPlanner> {
     const gpu = dryGpu(like);
-    const components = await layOutModel(model, gpu);
+    const components = await layOutModel(model, gpu, { onnx });
     return new MemoryPlanner(gpu.ledger.bytes("weights"), model, like, components, decodeBytes);
   }
 
@@ -143,7 +144,7 @@ export class MemoryPlanner {
     const gpu = dryGpu(this.#like);
     const taken = new Set<ReturnType<typeof gpu.arena.take>>();
     for (const bytes of this.#slots) taken.add(gpu.arena.take(bytes, taken));
-    const pipeline = new StableDiffusion3Pipeline(gpu, this.#model, this.#components(gpu), {
+    const pipeline = new StableDiffusion3Pipeline(gpu, this.#model, await this.#components(gpu), {
       maxBatch: () => samples,
       promptCacheBytes: 0,
       decodeBytes: this.#decodeBytes,

@@ -14,6 +14,13 @@ import {
   transformerConfig,
   vaeConfig,
 } from "../models/configs.ts";
+import {
+  chooseEngines,
+  type EngineChoice,
+  type EngineKind,
+  inspectDirectory,
+  type Network,
+} from "../onnx/directory.ts";
 import { createScheduler, type Scheduler } from "../schedulers/mod.ts";
 import type { PromptTokens } from "../text_encoders/prompt_embeds.ts";
 import type { EncodedText, Tokenizer } from "../tokenizers/tokenizer.ts";
@@ -35,6 +42,8 @@ export interface Tokenizers {
 export interface ModelDescription {
   readonly source: FileSource;
   readonly index: ModelIndex;
+  /** Which engine runs each network. */
+  readonly engines: ReadonlyMap<Network, EngineKind>;
   readonly info: ModelInfo;
   readonly clipL: z.infer<typeof clipTextConfig>;
   readonly clipG: z.infer<typeof clipTextConfig>;
@@ -49,22 +58,26 @@ export interface ModelDescription {
 
 /** The classes that this implementation has, by component; model_index.json must name them. */
 const classes: Readonly<Record<string, readonly string[]>> = {
-  text_encoder: ["CLIPTextModelWithProjection", "ORTModelForFeatureExtraction"],
-  text_encoder_2: ["CLIPTextModelWithProjection", "ORTModelForFeatureExtraction"],
-  text_encoder_3: ["T5EncoderModel", "ORTModelForFeatureExtraction"],
+  text_encoder: ["CLIPTextModelWithProjection", "ORTTextEncoder"],
+  text_encoder_2: ["CLIPTextModelWithProjection", "ORTTextEncoder"],
+  text_encoder_3: ["T5EncoderModel", "ORTTextEncoder"],
   tokenizer: ["CLIPTokenizer", "CLIPTokenizerFast"],
   tokenizer_2: ["CLIPTokenizer", "CLIPTokenizerFast"],
   tokenizer_3: ["T5TokenizerFast", "T5Tokenizer"],
-  transformer: ["SD3Transformer2DModel"],
-  vae: ["AutoencoderKL"],
+  transformer: ["SD3Transformer2DModel", "ORTTransformer"],
+  vae: ["AutoencoderKL", "ORTVae"],
 };
 
 /**
  * Reads everything but the weights.
  *
+ * @param choice of the engines that run the networks
  * @throws ConfigError naming every file that is absent or cannot be used, and every problem in it
  */
-export async function describeModel(source: FileSource): Promise<ModelDescription> {
+export async function describeModel(
+  source: FileSource,
+  choice: EngineChoice = "auto",
+): Promise<ModelDescription> {
   if (!await source.has("model_index.json")) {
     throw new ConfigError(
       `${source.name} is not a model in the diffusers layout: it has no model_index.json`,
@@ -89,7 +102,10 @@ export async function describeModel(source: FileSource): Promise<ModelDescriptio
       return parseConfig(schema, await source.text(path), path);
     });
   const transformer = await config(transformerConfig, "transformer");
-  const vae = await config(vaeConfig, "vae");
+  // Optimum's exports keep the autoencoder's config beside its decoder.
+  const vaeFolder = await source.has("vae/config.json") ? "vae" : "vae_decoder";
+  const hasVae = vaeFolder === "vae" || await source.has("vae_decoder/config.json");
+  const vae = await config(vaeConfig, hasVae ? vaeFolder : "vae");
   const clipL = await config(clipTextConfig, "text_encoder");
   const clipG = await config(clipTextConfig, "text_encoder_2");
   const hasT5 = index.text_encoder_3?.[1] != null;
@@ -121,9 +137,11 @@ export async function describeModel(source: FileSource): Promise<ModelDescriptio
   const t5Longest = Math.min(tokenizers.t5?.modelMaxLength ?? longestSequence, longestSequence);
   const ownSize = Math.floor(transformer.sample_size / transformer.patch_size) * sizeMultiple;
   const defaultSize = Math.min(Math.max(ownSize, sizeMultiple), maxSize);
+  const engines = chooseEngines(await inspectDirectory(source), choice);
   return {
     source,
     index,
+    engines,
     clipL,
     clipG,
     t5,
@@ -154,6 +172,7 @@ function classProblems(index: ModelIndex): string[] {
     const entry = index[name as keyof ModelIndex] as ModelIndex["vae"];
     const found = entry?.[1];
     if (name.endsWith("_3") && found == null) return [];
+    if (name === "vae" && found == null && index.vae_decoder?.[1] === "ORTVaeDecoder") return [];
     return found && known.includes(found)
       ? []
       : [`model_index.json: ${name} is ${found ?? "absent"}, expected ${known.join(" or ")}`];

@@ -184,6 +184,8 @@ export interface RequestPlan {
 
 export interface EngineStatus {
   readonly model: ModelInfo;
+  /** Which engine runs each network: "wgsl" or "onnx". */
+  readonly engines?: Readonly<Record<string, string>> | undefined;
   readonly memory: MemoryReport;
   readonly adapter: AdapterReport;
   readonly requests: RequestCounts;

@@ -186,24 +186,20 @@ Deno.test("damaged models are refused, whatever bytes are hit", async () => {
 
 Deno.test("engines follow the directory and the choice", async () => {
   const bytes = new Uint8Array(1);
-  const networks: Network[] = ["text_encoder", "transformer", "vae_decoder"];
   const mixed = await inspectDirectory(source({
     "text_encoder/model.safetensors": bytes,
     "text_encoder/model.onnx": bytes,
     "transformer/model.onnx": bytes,
     "vae/diffusion_pytorch_model.safetensors": bytes,
   }));
-  const picked = (choice: "auto" | "onnx" | "wgsl") => [...chooseEngines(mixed, choice, networks)];
-  assert.deepEqual(picked("auto"), [
-    ["text_encoder", "wgsl"],
-    ["transformer", "onnx"],
-    ["vae_decoder", "wgsl"],
-  ]);
-  assert.throws(() => picked("wgsl"), /no transformer\/\*\.safetensors for the engine "wgsl"$/);
-  assert.throws(
-    () => picked("onnx"),
-    /no vae_decoder\/model\.onnx for the engine "onnx"; .*export/,
-  );
+  const picked = (choice: "auto" | "onnx" | "wgsl") => {
+    const engines = chooseEngines(mixed, choice);
+    return ["text_encoder", "transformer", "vae_decoder"].map((n) => engines.get(n as Network));
+  };
+  assert.deepEqual(picked("auto"), ["wgsl", "onnx", "wgsl"]);
+  assert.deepEqual(picked("onnx"), ["onnx", "onnx", "wgsl"]);
+  assert.deepEqual(picked("wgsl"), ["wgsl", "wgsl", "wgsl"]);
   const tiny = await inspectDirectory(directorySource(tinyModel));
-  assert.deepEqual(chooseEngines(tiny, "wgsl", networks).get("vae_decoder"), "wgsl");
+  assert.throws(() => chooseEngines(tiny, "onnx"), /no transformer\/model\.onnx .*export/);
+  assert.deepEqual(chooseEngines(tiny, "auto").get("vae_decoder"), "wgsl");
 });
