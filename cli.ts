@@ -8,11 +8,13 @@ import { encodePng } from "./src/image/png.ts";
 import { ConfigError } from "./src/models/configs.ts";
 import { type EngineChoice, EngineChoiceError } from "./src/onnx/directory.ts";
 import { OnnxError } from "./src/onnx/errors.ts";
+import { ExportError } from "./src/onnx/export/weights.ts";
 import { dryRun } from "./src/pipeline/dry_run.ts";
 import { openEngine } from "./src/pipeline/engine.ts";
 import { InvalidRequestError } from "./src/pipeline/errors.ts";
 import { toParameters } from "./src/pipeline/parameters.ts";
 import type { Engine, GenerateRequest, GenerateResult } from "./src/pipeline/types.ts";
+import { directorySink } from "./src/weights/deno_sink.ts";
 import { directorySource } from "./src/weights/deno_source.ts";
 import { WeightsError } from "./src/weights/errors.ts";
 import { FileNotFoundError, FileReadError } from "./src/weights/source.ts";
@@ -25,6 +27,7 @@ const expected = [
   DeviceLostError,
   DeviceUnavailableError,
   EngineChoiceError,
+  ExportError,
   FileNotFoundError,
   FileReadError,
   InvalidRequestError,
@@ -89,6 +92,18 @@ program.command("generate")
   .addOption(new Option("--no-install", "do not install a software driver where there is none"))
   .action(generate);
 
+program.command("export-onnx")
+  .description("Write a model's networks as ONNX graphs, for the second engine.")
+  .argument("<dir>", "model in the diffusers layout")
+  .option("--output <dir>", "where the exported model goes (default: the model's folder + -onnx)")
+  .addOption(
+    new Option("--dtype <type>", "what the graphs compute in").choices(["f32", "f16"]).default(
+      "f32",
+    ),
+  )
+  .option("--only <list>", "networks by folder, by commas (default: all)", names)
+  .action(exportModel);
+
 program.exitOverride();
 try {
   await program.parseAsync(Deno.args, { from: "user" });
@@ -132,6 +147,32 @@ async function generate(prompt: string, flags: GenerateFlags): Promise<void> {
     report(engine, result, loaded);
   } finally {
     await engine.close();
+    await source.close();
+  }
+}
+
+interface ExportFlags {
+  readonly output?: string;
+  readonly dtype: "f32" | "f16";
+  readonly only?: readonly string[];
+}
+
+async function exportModel(model: string, { output, dtype, only }: ExportFlags): Promise<void> {
+  const { exportOnnx } = await import("./src/onnx/export/mod.ts");
+  const folder = output ?? `${model.replace(/\/+$/, "")}-onnx`;
+  const source = directorySource(model);
+  let current = "";
+  try {
+    const files = await exportOnnx(source, directorySink(folder), {
+      dtype,
+      ...(only && { only }),
+      onProgress: (network) => {
+        if (network !== current) console.error(network);
+        current = network;
+      },
+    });
+    console.log(`${files.length} files in ${folder}`);
+  } finally {
     await source.close();
   }
 }
@@ -245,4 +286,8 @@ function integer(text: string): number {
 
 function numbers(text: string): number[] {
   return text.split(",").map(number);
+}
+
+function names(text: string): string[] {
+  return text.split(",").map((name) => name.trim());
 }
