@@ -4,17 +4,17 @@
  */
 import { Gpu } from "./device.ts";
 
-/** The guaranteed limits of WebGPU that matter here; an adapter usually offers more. */
+/** Limits as GPUs offer them: what is planned without a device is for one that is not there yet. */
 export const defaultLimits = {
-  maxBufferSize: 256 * 2 ** 20,
-  maxStorageBufferBindingSize: 128 * 2 ** 20,
-  maxStorageBuffersPerShaderStage: 8,
-  maxComputeWorkgroupStorageSize: 16384,
-  maxComputeInvocationsPerWorkgroup: 256,
-  maxComputeWorkgroupSizeX: 256,
-  maxComputeWorkgroupSizeY: 256,
+  maxBufferSize: 2 ** 32,
+  maxStorageBufferBindingSize: 2 ** 31 - 4,
+  maxStorageBuffersPerShaderStage: 10,
+  maxComputeWorkgroupStorageSize: 32768,
+  maxComputeInvocationsPerWorkgroup: 1024,
+  maxComputeWorkgroupSizeX: 1024,
+  maxComputeWorkgroupSizeY: 1024,
   maxComputeWorkgroupsPerDimension: 65535,
-  maxTextureDimension2D: 8192,
+  maxTextureDimension2D: 16384,
   minUniformBufferOffsetAlignment: 256,
   minStorageBufferOffsetAlignment: 256,
 };

@@ -69,7 +69,7 @@ export class MemoryPlanner {
   }
 
   /**
-   * @param like the device to plan for; without one, WebGPU's guaranteed limits
+   * @param like the device to plan for; without one, limits as GPUs offer them
    * @param decodeBytes as the pipeline's own
    */
   static async open(
