@@ -182,26 +182,6 @@ Deno.test("calls made at the same time wait for each other", async () => {
   await clipG!.dispose();
 });
 
-Deno.test("a worker has the engine, too, and keeps its location", async () => {
-  const g = await golden("text");
-  const ids = [...g.ids("ids_1").data.slice(0, 24)].map(Number);
-  const worker = new Worker(new URL("./worker_entry.ts", import.meta.url), { type: "module" });
-  try {
-    const answer = Promise.withResolvers<{ pooled: Float32Array; location: string }>();
-    worker.onmessage = ({ data }) => answer.resolve(data);
-    worker.onerror = (event) => {
-      event.preventDefault();
-      answer.reject(new Error(event.message));
-    };
-    worker.postMessage({ model: tinyModel, onnx: directory, ids });
-    const { pooled, location } = await answer.promise;
-    assertClose(pooled, g.floats("text_embeds_1").data.subarray(0, 128), tolerance.module);
-    assert.match(location, /worker_entry\.ts$/);
-  } finally {
-    worker.terminate();
-  }
-});
-
 /** Peak of the arena while every network runs once. */
 async function arenaPeak(on: Gpu, components: OnnxComponents): Promise<number> {
   const { clipL, clipG, t5, transformer, decoder, encoder } = components;
