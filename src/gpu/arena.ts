@@ -2,7 +2,7 @@
  * Memory for activations, shared by every recorded program: programs run one after another on the
  * queue and none keeps anything in the arena, so each lays its tensors over the same few slots.
  * A slot is one buffer (WebGPU forbids reading and writing one buffer in one dispatch, so a single
- * large buffer would not do) and is as large as its largest tenant of any program.
+ * large buffer would not do). The k-th slot is as large as the k-th largest of any program.
  */
 import type { Gpu } from "./device.ts";
 import type { BufferHolder } from "./tensor.ts";
@@ -46,25 +46,19 @@ export class Arena {
     return this.#slots.reduce((sum, slot) => sum + slot.size, textures);
   }
 
-  /** Bytes of each slot. */
+  /** Bytes of each slot, the largest first. */
   get sizes(): readonly number[] {
     return this.#slots.map((slot) => slot.size);
   }
 
-  /** The best free slot for `bytes`, grown or made if none is large enough. */
-  take(bytes: number, taken: ReadonlySet<Slot>): Slot {
-    const free = this.#slots.filter((slot) => !taken.has(slot)).sort((a, b) => a.size - b.size);
-    const fitting = free.find((slot) => slot.size >= bytes);
-    if (fitting) return fitting;
-    const largest = free.at(-1);
-    if (largest) {
-      this.#replace(largest, bytes);
-      return largest;
-    }
-    const slot: GrowingSlot = { buffer: this.#create(this.#slots.length, 0), size: 0 };
-    this.#slots.push(slot);
-    this.#replace(slot, bytes);
-    return slot;
+  /** Slots of at least these sizes, which fall: grown or made where they are not yet as large. */
+  reserve(sizes: readonly number[]): readonly Slot[] {
+    return sizes.map((bytes, rank) => {
+      const slot = this.#slots[rank] ?? { buffer: this.#create(rank, 0), size: 0 };
+      this.#slots[rank] = slot;
+      if (slot.size < bytes) this.#replace(slot, bytes);
+      return slot;
+    });
   }
 
   /**

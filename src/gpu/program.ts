@@ -3,11 +3,12 @@
  * in the arena, packs uniforms and resolves pipelines; the resulting `Program` is a flat list of
  * dispatches that a step encodes without touching model code again.
  */
-import type { Arena, Slot } from "./arena.ts";
+import type { Arena } from "./arena.ts";
 import type { Gpu } from "./device.ts";
 import { BindingLimitError, KernelError, OutOfDeviceMemoryError } from "./errors.ts";
 import { type Kernel, packParams, type Specialisation } from "./kernel.ts";
 import type { Pipeline } from "./pipelines.ts";
+import { SlotLayout } from "./slot_layout.ts";
 import { bytesPerElement, type DType, elements, type Tensor } from "./tensor.ts";
 import type { ScratchTexture, TextureCopy } from "./texture.ts";
 
@@ -45,9 +46,7 @@ export class Recorder {
   readonly gpu: Gpu;
   readonly #label: string;
   readonly #arena: Arena;
-  readonly #taken = new Set<Slot>();
-  /** Bytes that this program needs of each slot. */
-  readonly #needs = new Map<Slot, number>();
+  readonly #layout = new SlotLayout();
   readonly #commands: Command[] = [];
   readonly #uniforms: Uint8Array[] = [];
   readonly #uniformOffsets = new Map<string, number>();
@@ -69,16 +68,14 @@ export class Recorder {
           `binds (${limit})`,
       );
     }
-    const slot = this.#arena.take(Math.ceil(byteLength / 16) * 16, this.#taken);
-    this.#taken.add(slot);
-    this.#needs.set(slot, Math.max(byteLength, this.#needs.get(slot) ?? 0));
-    return { label, shape, dtype, storage: slot, byteOffset: 0, byteLength };
+    const storage = this.#layout.take(Math.ceil(byteLength / 16) * 16);
+    return { label, shape, dtype, storage, byteOffset: 0, byteLength };
   }
 
   /** Gives activations' memory to later tensors of this program. Views share their base's slot. */
   release(...tensors: readonly Tensor[]): void {
     for (const tensor of tensors) {
-      if (!this.#taken.delete(tensor.storage as Slot)) {
+      if (!this.#layout.release(tensor.storage)) {
         throw new KernelError(tensor.label, "Released twice, or not an activation of this program");
       }
     }
@@ -127,13 +124,8 @@ export class Recorder {
    */
   async finish(): Promise<Program> {
     await this.gpu.pipelines.settled();
-    await this.#arena.settled();
-    for (const [slot, bytes] of this.#needs) {
-      if (slot.size < bytes) {
-        throw new OutOfDeviceMemoryError(
-          `${this.#label}: the device has no memory for an activation of ${bytes} bytes`,
-        );
-      }
+    if (!await this.#layout.place(this.#arena)) {
+      throw new OutOfDeviceMemoryError(`${this.#label}: the device has no memory for activations`);
     }
     return new Program(this.gpu, this.#label, this.#commands, this.#uniformData());
   }

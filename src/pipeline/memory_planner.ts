@@ -16,7 +16,7 @@ import { StableDiffusion3Pipeline } from "./stable_diffusion_3.ts";
 import type { ResolvedRequest } from "./types.ts";
 
 export interface MemoryPlan {
-  /** Bytes of the arena's slots after this request and all committed before it was measured. */
+  /** Bytes of the arena's slots, falling, after this request and all committed before it. */
   readonly slots: readonly number[];
   /** Bytes that count as arena and are no slots: textures, programs' parameters, a decoded image. */
   readonly fixed: number;
@@ -142,8 +142,7 @@ export class MemoryPlanner {
     previews: boolean,
   ): Promise<MemoryPlan> {
     const gpu = dryGpu(this.#like);
-    const taken = new Set<ReturnType<typeof gpu.arena.take>>();
-    for (const bytes of this.#slots) taken.add(gpu.arena.take(bytes, taken));
+    gpu.arena.reserve(this.#slots);
     const pipeline = new StableDiffusion3Pipeline(gpu, this.#model, await this.#components(gpu), {
       maxBatch: () => samples,
       promptCacheBytes: 0,
