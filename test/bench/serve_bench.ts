@@ -1,0 +1,232 @@
+/**
+ * What concurrency buys and costs on this adapter: `deno task bench:serve`. One process, one engine,
+ * ratios first; on a software adapter the times themselves say nothing about GPUs.
+ *
+ *   --model DIR       model directory (fixtures/sd35-tiny)
+ *   --size N          height and width in pixels (128)
+ *   --steps N         steps of each request (4)
+ *   --requests N      requests for each load of the latency table (16)
+ *   --max-batch N     most samples in one step (default: found by measuring)
+ *   --json FILE       writes the numbers, too
+ */
+import { parseArgs } from "node:util";
+import { prepareAdapter } from "../../adapter.ts";
+import { openGpu } from "../../src/gpu/device.ts";
+import { openEngine } from "../../src/pipeline/engine.ts";
+import type { TurnReport } from "../../src/pipeline/denoise_batcher.ts";
+import type { GenerateRequest } from "../../src/pipeline/types.ts";
+import { TorchCpuGenerator } from "../../src/random/torch_cpu.ts";
+import { directorySource } from "../../src/weights/deno_source.ts";
+
+const { values: flags } = parseArgs({
+  options: {
+    model: {
+      type: "string",
+      default: new URL("../../fixtures/sd35-tiny", import.meta.url).pathname,
+    },
+    size: { type: "string", default: "128" },
+    steps: { type: "string", default: "4" },
+    requests: { type: "string", default: "16" },
+    "max-batch": { type: "string" },
+    json: { type: "string" },
+  },
+});
+const [size, steps, perLoad] = [flags.size, flags.steps, flags.requests].map(Number) as [
+  number,
+  number,
+  number,
+];
+const concurrencies = [1, 2, 4, 8, 16];
+const loads = [0.5, 0.8, 1, 1.5];
+const crowd = 64;
+/** Steps of each request of the crowd: its memory is looked at, not its time. */
+const crowdSteps = 2;
+
+const { vectorBits } = prepareAdapter();
+const gpu = await openGpu();
+const turns: TurnReport[] = [];
+const engine = await openEngine(directorySource(flags.model), {
+  gpu,
+  vectorBits,
+  maxWaiting: 1024,
+  // Every prompt is new: embeddings kept for later would only blur the peak.
+  promptCacheBytes: 2 ** 20,
+  onTurn: (turn) => turns.push(turn),
+  ...(flags["max-batch"] !== undefined && { maxBatch: Number(flags["max-batch"]) }),
+});
+const status = engine.status();
+
+let made = 0;
+const request = (numInferenceSteps = steps): GenerateRequest => ({
+  prompt: `a red heart, number ${made}`,
+  seed: made++,
+  ...{ height: size, width: size, guidanceScale: 4, numInferenceSteps },
+});
+
+const print = (line = "") => {
+  // deno-lint-ignore no-console
+  console.log(line);
+};
+const seconds = (value: number) => value.toFixed(value < 10 ? 3 : 1);
+const mebibytes = (bytes: number) => `${(bytes / 2 ** 20).toFixed(1)} MiB`;
+
+/** Seconds that `count` requests at once take, with new prompts. */
+async function together(count: number, numInferenceSteps = steps): Promise<number> {
+  const started = performance.now();
+  await Promise.all(
+    Array.from({ length: count }, () => engine.generate(request(numInferenceSteps))),
+  );
+  return (performance.now() - started) / 1000;
+}
+
+async function curve() {
+  // Compiles the kernels and lets the engine find its batch.
+  for (const count of [1, 16, 16]) await together(count);
+  turns.length = 0;
+  const points: { concurrency: number; requestsPerSecond: number; gain: number }[] = [];
+  let single = 0;
+  for (const concurrency of concurrencies) {
+    // As many requests for every point; those that were made one by one set the measure.
+    const rounds = concurrencies.at(-1)! / concurrency;
+    let total = 0;
+    for (let i = 0; i < Math.min(rounds, 6); i++) total += await together(concurrency);
+    const requestsPerSecond = Math.min(rounds, 6) * concurrency / total;
+    single ||= requestsPerSecond;
+    points.push({ concurrency, requestsPerSecond, gain: requestsPerSecond / single });
+  }
+  print("## Throughput");
+  print("concurrent  requests/s  over one at a time");
+  for (const { concurrency, requestsPerSecond, gain } of points) {
+    print(
+      `${`${concurrency}`.padStart(10)}${seconds(requestsPerSecond).padStart(12)}` +
+        `${gain.toFixed(2).padStart(20)}`,
+    );
+  }
+  return points;
+}
+
+function median(values: readonly number[]): number {
+  return values.toSorted((a, b) => a - b)[Math.floor(values.length / 2)]!;
+}
+
+/** Steps by batch size; two neighbours are timed together, see `TurnReport.step`. */
+function stepTable() {
+  const rows = [...new Set(turns.map(({ samples }) => samples))].sort((a, b) => a - b).map(
+    (samples) => {
+      const of = turns.filter((turn) => turn.samples === samples);
+      const pairs = of.slice(1).map((turn, i) => ({
+        step: (turn.step + of[i]!.step) / 2,
+        rows: turn.rows,
+      }));
+      const step = median(pairs.length ? pairs.map((pair) => pair.step) : of.map((t) => t.step));
+      const host = median(of.map((turn) => turn.host));
+      return { samples, rows: of[0]!.rows, count: of.length, step, host, hostShare: host / step };
+    },
+  );
+  print();
+  print("## Step time against batch (medians)");
+  print("samples  rows  steps  step s  s/row   host s  host share");
+  for (const { samples, rows: r, count, step, host, hostShare } of rows) {
+    print(
+      `${`${samples}`.padStart(7)}${`${r}`.padStart(6)}${`${count}`.padStart(7)}` +
+        `${seconds(step).padStart(8)}${seconds(step / r).padStart(7)}${
+          host.toFixed(4).padStart(9)
+        }` +
+        `${`${(100 * hostShare).toFixed(1)} %`.padStart(12)}`,
+    );
+  }
+  return rows;
+}
+
+async function memory() {
+  gpu.ledger.resetPeak();
+  const started = performance.now();
+  const ends = await Promise.allSettled(
+    Array.from({ length: crowd }, () => engine.generate(request(crowdSteps))),
+  );
+  const succeeded = ends.filter(({ status }) => status === "fulfilled").length;
+  const { weights, arena } = engine.status().memory;
+  const { share, arena: planned } = status.defaultRequest;
+  const expected = weights + arena + crowd * share;
+  const peak = gpu.ledger.peak;
+  print();
+  print(`## ${crowd} requests at once`);
+  print(
+    `${succeeded} of ${crowd} succeeded in ${seconds((performance.now() - started) / 1000)} s`,
+  );
+  print(
+    `peak ${mebibytes(peak)}; weights ${mebibytes(weights)} + arena ${mebibytes(arena)} + ` +
+      `${crowd} x ${mebibytes(share)} = ${mebibytes(expected)}: ${
+        (100 * (peak / expected - 1)).toFixed(1)
+      } % apart`,
+  );
+  print(`the arena may grow to ${mebibytes(planned)} where larger batches pay`);
+  return { crowd, succeeded, peak, weights, arena, share, expected, planned };
+}
+
+/** Requests that arrive at random, `rate` a second in the mean, and how long each took. */
+async function poisson(rate: number): Promise<number[]> {
+  const random = new TorchCpuGenerator(17).randn(2 * perLoad);
+  const latencies: number[] = [];
+  const arrivals: Promise<void>[] = [];
+  for (let i = 0; i < perLoad; i++) {
+    const arrived = performance.now();
+    arrivals.push(
+      engine.generate(request()).then(() => {
+        latencies.push((performance.now() - arrived) / 1000);
+      }),
+    );
+    // Half the square of two normal values is exponentially distributed.
+    const gap = (random[2 * i]! ** 2 + random[2 * i + 1]! ** 2) / 2 / rate;
+    await new Promise((resolve) => setTimeout(resolve, 1000 * gap));
+  }
+  await Promise.all(arrivals);
+  return latencies.sort((a, b) => a - b);
+}
+
+async function latencies(capacity: number) {
+  print();
+  print(
+    `## Latency under Poisson arrivals, ${perLoad} requests each, capacity ${seconds(capacity)}/s`,
+  );
+  print("load    p50 s   p95 s   p99 s");
+  const rows = [];
+  for (const load of loads) {
+    const sorted = await poisson(load * capacity);
+    const at = (p: number) => sorted[Math.min(sorted.length - 1, Math.floor(p * sorted.length))]!;
+    const row = { load, p50: at(0.5), p95: at(0.95), p99: at(0.99) };
+    rows.push(row);
+    print(
+      `${row.load.toFixed(1).padStart(4)}` +
+        [row.p50, row.p95, row.p99].map((value) => seconds(value).padStart(8)).join(""),
+    );
+  }
+  return rows;
+}
+
+const { adapter, model } = status;
+const machine = {
+  date: new Date().toISOString(),
+  adapter: `${adapter.description} (${adapter.vendor} ${adapter.architecture})`,
+  vectorBits: adapter.vectorBits,
+  runtime: `Deno ${Deno.version.deno}`,
+  processors: navigator.hardwareConcurrency,
+  model: model.name,
+  size,
+  steps,
+};
+print(`${machine.adapter}, ${machine.processors} processors, ${machine.runtime}, ${machine.date}`);
+print(`${model.name}, ${size}x${size}, ${steps} steps, guidance 4`);
+print();
+const throughput = await curve();
+const step = stepTable();
+const crowded = await memory();
+const capacity = Math.max(...throughput.map(({ requestsPerSecond }) => requestsPerSecond));
+const latency = await latencies(capacity);
+if (flags.json) {
+  await Deno.writeTextFile(
+    flags.json,
+    JSON.stringify({ machine, throughput, step, memory: crowded, latency }, null, 2) + "\n",
+  );
+}
+await engine.close();
