@@ -151,6 +151,14 @@ async function generate(prompt: string, flags: GenerateFlags): Promise<void> {
   }
 }
 
+async function isSameFolder(a: string, b: string): Promise<boolean> {
+  try {
+    return await Deno.realPath(a) === await Deno.realPath(b);
+  } catch {
+    return false;
+  }
+}
+
 interface ExportFlags {
   readonly output?: string;
   readonly dtype: "f32" | "f16";
@@ -165,6 +173,8 @@ async function exportModel(model: string, { output, dtype, only }: ExportFlags):
   try {
     const files = await exportOnnx(source, directorySink(folder), {
       dtype,
+      // Beside the weights, everything else is there already.
+      copyRest: !await isSameFolder(model, folder),
       ...(only && { only }),
       onProgress: (network) => {
         if (network !== current) console.error(network);

@@ -19,6 +19,8 @@ import { OnnxTransformer, transformerActivations } from "./transformer.ts";
 import { decoderActivations, OnnxDecoder } from "./vae_decoder.ts";
 import { encoderActivations, OnnxEncoder } from "./vae_encoder.ts";
 
+export { runtimeFailed } from "./runtime.ts";
+
 /** What a described model says that the graphs are checked against. */
 export interface OnnxModel {
   readonly source: FileSource;

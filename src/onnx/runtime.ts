@@ -24,6 +24,16 @@ export const OrtTensor = ort.Tensor;
 
 const lock = new Mutex();
 let failure: OnnxError | undefined;
+const failed = Promise.withResolvers<OnnxError>();
+
+/** Settles when the runtime can no longer be used in this thread. */
+export const runtimeFailed: Promise<OnnxError> = failed.promise;
+
+function fail(graph: string, error: unknown): OnnxError {
+  failure = new OnnxError(graph, messageOf(error), { cause: error });
+  failed.resolve(failure);
+  return failure;
+}
 
 /**
  * Where the page serves onnxruntime's `.wasm` files, before the first session. Not needed in Deno,
@@ -80,7 +90,7 @@ export function releaseSession(graph: string, session: OrtSession): Promise<void
     try {
       await session.release();
     } catch (error) {
-      failure = new OnnxError(graph, messageOf(error), { cause: error });
+      fail(graph, error);
     }
   });
 }
@@ -111,7 +121,7 @@ function exclusive<T>(
       return await Promise.race([work(), lost.promise]);
     } catch (error) {
       if (error instanceof OnnxError) throw error;
-      failure = new OnnxError(graph, messageOf(error), { cause: error });
+      fail(graph, error);
       // the loss of the device may be told only after what came of it
       const told = new Promise<undefined>((resolve) => setTimeout(resolve, 0));
       throw await Promise.race([gpu.lost, told]) ?? failure;

@@ -117,7 +117,8 @@ class LocalEngine implements Engine {
       trim: (bytes) => promptCache.trim(bytes),
     });
     this.#vectorBits = options.vectorBits;
-    this.closed = Promise.race([this.#close.promise, gpu.lost]);
+    const failures = options.onnx ? [options.onnx.runtimeFailed] : [];
+    this.closed = Promise.race([this.#close.promise, gpu.lost, ...failures]);
   }
 
   /** Measures what a request of the default size takes, for the status; nothing if it cannot run. */

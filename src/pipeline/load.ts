@@ -38,6 +38,7 @@ export interface Components {
 export interface OnnxEngine {
   readonly loadOnnx: typeof loadOnnx;
   readonly layOutOnnx: typeof layOutOnnx;
+  readonly runtimeFailed: Promise<Error>;
 }
 
 export interface LoadModelOptions {

@@ -58,14 +58,14 @@ export interface ModelDescription {
 
 /** The classes that this implementation has, by component; model_index.json must name them. */
 const classes: Readonly<Record<string, readonly string[]>> = {
-  text_encoder: ["CLIPTextModelWithProjection", "ORTTextEncoder"],
-  text_encoder_2: ["CLIPTextModelWithProjection", "ORTTextEncoder"],
-  text_encoder_3: ["T5EncoderModel", "ORTTextEncoder"],
+  text_encoder: ["CLIPTextModelWithProjection", "ORTTextEncoder", "OnnxRuntimeModel"],
+  text_encoder_2: ["CLIPTextModelWithProjection", "ORTTextEncoder", "OnnxRuntimeModel"],
+  text_encoder_3: ["T5EncoderModel", "ORTTextEncoder", "OnnxRuntimeModel"],
   tokenizer: ["CLIPTokenizer", "CLIPTokenizerFast"],
   tokenizer_2: ["CLIPTokenizer", "CLIPTokenizerFast"],
   tokenizer_3: ["T5TokenizerFast", "T5Tokenizer"],
-  transformer: ["SD3Transformer2DModel", "ORTTransformer"],
-  vae: ["AutoencoderKL", "ORTVae"],
+  transformer: ["SD3Transformer2DModel", "ORTTransformer", "OnnxRuntimeModel"],
+  vae: ["AutoencoderKL", "ORTVae", "OnnxRuntimeModel"],
 };
 
 /**
@@ -161,6 +161,7 @@ export async function describeModel(
       sizeMultiple,
       maxSize,
       numLayers: transformer.num_layers,
+      skipsLayers: engines.get("transformer") === "wgsl",
       maxSequenceLength: t5Longest,
     },
   };
@@ -172,7 +173,7 @@ function classProblems(index: ModelIndex): string[] {
     const entry = index[name as keyof ModelIndex] as ModelIndex["vae"];
     const found = entry?.[1];
     if (name.endsWith("_3") && found == null) return [];
-    if (name === "vae" && found == null && index.vae_decoder?.[1] === "ORTVaeDecoder") return [];
+    if (name === "vae" && found == null && index.vae_decoder?.[1] != null) return [];
     return found && known.includes(found)
       ? []
       : [`model_index.json: ${name} is ${found ?? "absent"}, expected ${known.join(" or ")}`];

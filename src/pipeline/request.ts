@@ -94,6 +94,12 @@ function checkSigmas(sigmas: readonly number[]): readonly number[] {
 }
 
 function checkSkipLayers(given: Partial<SkipLayerGuidance>, model: ModelInfo): SkipLayerGuidance {
+  if (model.skipsLayers === false) {
+    throw new InvalidRequestError(
+      "skip_guidance_layers",
+      "skip_guidance_layers needs the WGSL engine: this model's transformer is an ONNX graph",
+    );
+  }
   const layers = given.layers ?? [];
   if (layers.length === 0) {
     throw new InvalidRequestError(

@@ -152,6 +152,8 @@ export interface ModelInfo {
   readonly maxSize: number;
   /** Transformer blocks, for `skipLayerGuidance.layers`. */
   readonly numLayers: number;
+  /** False where the transformer is an ONNX graph, which cannot leave layers out. */
+  readonly skipsLayers?: boolean | undefined;
   /** Upper bound of `maxSequenceLength`. */
   readonly maxSequenceLength: number;
 }
