@@ -16,7 +16,7 @@ export interface BatchLimitsOptions {
 
 const defaultCeiling = 16;
 /** Pairs of steps timed for each batch size; the fastest counts, since other work only slows steps down. */
-const trials = 3;
+const trials = 5;
 /** A larger batch must save more than this part of the time per row. */
 const worthwhile = 0.03;
 
