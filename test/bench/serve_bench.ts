@@ -14,7 +14,7 @@ import { prepareAdapter } from "../../adapter.ts";
 import { openGpu } from "../../src/gpu/device.ts";
 import { openEngine } from "../../src/pipeline/engine.ts";
 import type { TurnReport } from "../../src/pipeline/denoise_batcher.ts";
-import type { GenerateRequest } from "../../src/pipeline/types.ts";
+import type { GenerateRequest, Timings } from "../../src/pipeline/types.ts";
 import { TorchCpuGenerator } from "../../src/random/torch_cpu.ts";
 import { directorySource } from "../../src/weights/deno_source.ts";
 
@@ -70,36 +70,48 @@ const print = (line = "") => {
 const seconds = (value: number) => value.toFixed(value < 10 ? 3 : 1);
 const mebibytes = (bytes: number) => `${(bytes / 2 ** 20).toFixed(1)} MiB`;
 
-/** Seconds that `count` requests at once take, with new prompts. */
-async function together(count: number, numInferenceSteps = steps): Promise<number> {
+/** Seconds that `count` requests at once take, with new prompts, and what each of them says. */
+async function together(count: number): Promise<{ total: number; timings: Timings[] }> {
   const started = performance.now();
-  await Promise.all(
-    Array.from({ length: count }, () => engine.generate(request(numInferenceSteps))),
+  const results = await Promise.all(
+    Array.from({ length: count }, () => engine.generate(request())),
   );
-  return (performance.now() - started) / 1000;
+  const total = (performance.now() - started) / 1000;
+  return { total, timings: results.map(({ timings }) => timings) };
+}
+
+function mean(values: readonly number[]): number {
+  return values.reduce((sum, value) => sum + value, 0) / values.length;
 }
 
 async function curve() {
   // Compiles the kernels and lets the engine find its batch.
-  for (const count of [1, 16, 16]) await together(count);
-  turns.length = 0;
-  const points: { concurrency: number; requestsPerSecond: number; gain: number }[] = [];
-  let single = 0;
+  for (const count of [1, 16, 16, 16]) await together(count);
+  const points = [];
   for (const concurrency of concurrencies) {
-    // As many requests for every point; those that were made one by one set the measure.
-    const rounds = concurrencies.at(-1)! / concurrency;
+    const rounds = Math.min(6, concurrencies.at(-1)! / concurrency);
     let total = 0;
-    for (let i = 0; i < Math.min(rounds, 6); i++) total += await together(concurrency);
-    const requestsPerSecond = Math.min(rounds, 6) * concurrency / total;
-    single ||= requestsPerSecond;
-    points.push({ concurrency, requestsPerSecond, gain: requestsPerSecond / single });
+    const timings: Timings[] = [];
+    for (let i = 0; i < rounds; i++) {
+      const round = await together(concurrency);
+      total += round.total;
+      timings.push(...round.timings);
+    }
+    const part = (name: "encode" | "denoise" | "decode") => mean(timings.map((t) => t[name]));
+    points.push({
+      concurrency,
+      requestsPerSecond: rounds * concurrency / total,
+      latency: { encode: part("encode"), denoise: part("denoise"), decode: part("decode") },
+    });
   }
-  print("## Throughput");
-  print("concurrent  requests/s  over one at a time");
-  for (const { concurrency, requestsPerSecond, gain } of points) {
+  print("## Throughput, and what a request's time is spent in (waits for others included)");
+  print("concurrent  requests/s  over one at a time  encode s  denoise s  decode s");
+  for (const { concurrency, requestsPerSecond, latency } of points) {
+    const gain = requestsPerSecond / points[0]!.requestsPerSecond;
     print(
       `${`${concurrency}`.padStart(10)}${seconds(requestsPerSecond).padStart(12)}` +
-        `${gain.toFixed(2).padStart(20)}`,
+        `${gain.toFixed(2).padStart(20)}${seconds(latency.encode).padStart(10)}` +
+        `${seconds(latency.denoise).padStart(11)}${seconds(latency.decode).padStart(10)}`,
     );
   }
   return points;
@@ -109,7 +121,7 @@ function median(values: readonly number[]): number {
   return values.toSorted((a, b) => a - b)[Math.floor(values.length / 2)]!;
 }
 
-/** Steps by batch size; two neighbours are timed together, see `TurnReport.step`. */
+/** Steps by batch size, from the search for the best one on; neighbours are timed together. */
 function stepTable() {
   const rows = [...new Set(turns.map(({ samples }) => samples))].sort((a, b) => a - b).map(
     (samples) => {

@@ -23,8 +23,8 @@ function layerNormCase(label: string, rows: number, channels: number): BenchCase
     weights: new Map(),
     inputs: () => ({
       x: { shape, data: random(rows * channels, 3) },
-      scale: { shape: [1, 1, channels], data: random(channels, 4) },
-      shift: { shape: [1, 1, channels], data: random(channels, 5) },
+      scale: { shape: [1, channels], data: random(channels, 4) },
+      shift: { shape: [1, channels], data: random(channels, 5) },
     }),
     wgsl: () => (rec, { x, scale, shift }) => {
       const vector = { offset: 0, stride: channels };
@@ -96,7 +96,7 @@ function residualCase(rows: number, channels: number): BenchCase {
     weights: new Map(),
     inputs: () => ({
       x: { shape, data: random(rows * channels, 3) },
-      gate: { shape: [1, 1, channels], data: random(channels, 4) },
+      gate: { shape: [1, channels], data: random(channels, 4) },
       residual: { shape, data: new Float32Array(rows * channels) },
     }),
     // In place: what runs often adds up, but the first run's result is the one that is compared.
