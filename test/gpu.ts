@@ -4,6 +4,7 @@ import { prepareAdapter } from "../adapter.ts";
 import { type Gpu, openGpu } from "../src/gpu/device.ts";
 import type { Recorder } from "../src/gpu/program.ts";
 import type { Tensor } from "../src/gpu/tensor.ts";
+import { texelColumns } from "../src/weights/parameter.ts";
 import { nmse } from "./tolerance.ts";
 
 prepareAdapter();
@@ -46,6 +47,24 @@ export function matrix(
   const tensor = gpu.createTensor([n, stride], "matrix", "other", dtype);
   gpu.write(tensor, padded as Float32Array<ArrayBuffer>);
   return { tensor: { ...tensor, shape: [n, k] }, values };
+}
+
+/** Uploads a weight's f16 rows of `rowLength` values as the loader lays them out in a texture. */
+export function weightTexture(rows: number, rowLength: number, values: Float16Array) {
+  const texture = gpu.createTexture({
+    label: "weight",
+    width: rows,
+    height: rowLength / 8,
+    format: "rgba32uint",
+    owner: "other",
+  });
+  gpu.queue.writeTexture(
+    { texture },
+    texelColumns(new Uint16Array(values.buffer), rows, rowLength),
+    { bytesPerRow: 16 * rows },
+    [rows, rowLength / 8],
+  );
+  return { texture, view: texture.createView() };
 }
 
 /** Records, runs and reads back what `build` returns. Frees nothing: devices end with the file. */

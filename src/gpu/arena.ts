@@ -94,7 +94,13 @@ export class Arena {
   }
 
   #createTexture(width: number, height: number): GrowingTexture {
-    const texture = this.#gpu.createTexture(`arena/texture/${width}`, width, height, "arena");
+    const texture = this.#gpu.createTexture({
+      label: `arena/texture/${width}`,
+      width,
+      height,
+      format: "rgba32float",
+      owner: "arena",
+    });
     return { width, height, texture, view: texture.createView() };
   }
 

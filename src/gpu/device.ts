@@ -45,6 +45,16 @@ export interface BufferRequest {
   readonly usage?: number;
 }
 
+export interface TextureRequest {
+  readonly label: string;
+  /** In texels, at most `maxTextureDimension2D` each. */
+  readonly width: number;
+  readonly height: number;
+  /** Four f32 a texel, or four u32. */
+  readonly format: "rgba32float" | "rgba32uint";
+  readonly owner: Owner;
+}
+
 /** Opens a device with the adapter's own limits. */
 export async function openGpu(
   api: GPU | undefined = globalThis.navigator?.gpu,
@@ -89,6 +99,11 @@ export class Gpu {
   readonly ledger = new Ledger();
   readonly pipelines: PipelineCache;
   readonly arena: Arena;
+  /**
+   * Whether f16 weights lie in textures rather than in buffers: llvmpipe fetches a lane's 16 bytes of
+   * a buffer at several times the cost of a texel.
+   */
+  readonly prefersTextures: boolean;
   /** Settles when the device is gone. */
   readonly lost: Promise<DeviceLostError>;
   #lost: DeviceLostError | undefined;
@@ -103,6 +118,7 @@ export class Gpu {
     this.adapter = adapter;
     this.pipelines = new PipelineCache(device);
     this.arena = new Arena(this);
+    this.prefersTextures = adapter.isSoftware && /llvmpipe/i.test(adapter.description);
     this.lost = device.lost.then(({ reason, message }) => {
       this.#lost = new DeviceLostError(`The GPU device was lost (${reason}): ${message}`);
       return this.#lost;
@@ -134,14 +150,14 @@ export class Gpu {
     if (this.ledger.remove(buffer)) buffer.destroy();
   }
 
-  /** A texture of four f32 values a texel, to copy into and to read from kernels. */
-  createTexture(label: string, width: number, height: number, owner: Owner): GPUTexture {
+  /** A texture of 16 bytes a texel, to copy into and to read from kernels. */
+  createTexture({ label, width, height, format, owner }: TextureRequest): GPUTexture {
     if (this.#lost) throw this.#lost;
     const texture = this.device.createTexture({
       label,
-      format: "rgba32float",
+      format,
       size: [width, height],
-      usage: GPUTextureUsage.STORAGE_BINDING | GPUTextureUsage.COPY_DST,
+      usage: GPUTextureUsage.STORAGE_BINDING | GPUTextureUsage.COPY_DST | GPUTextureUsage.COPY_SRC,
     });
     this.ledger.add(texture, owner, 16 * width * height);
     return texture;

@@ -12,7 +12,8 @@ export type BindingKind =
   | "storage"
   | "float-texture"
   | "uint-texture"
-  | "read-only-storage-texture";
+  | "float-storage-texture"
+  | "uint-storage-texture";
 
 export interface KernelBinding {
   readonly name: string;
@@ -62,7 +63,8 @@ function kindOf(kernel: string, space?: string, access?: string, type = ""): Bin
   if (space === "storage") return access === "read_write" ? "storage" : "read-only-storage";
   if (type.startsWith("texture_2d<f32>")) return "float-texture";
   if (type.startsWith("texture_2d<u32>")) return "uint-texture";
-  if (/^texture_storage_2d<rgba32float,\s*read>/.test(type)) return "read-only-storage-texture";
+  if (/^texture_storage_2d<rgba32float,\s*read>/.test(type)) return "float-storage-texture";
+  if (/^texture_storage_2d<rgba32uint,\s*read>/.test(type)) return "uint-storage-texture";
   throw new KernelError(kernel, `Cannot bind a ${type}: only buffers and 2-D textures are used`);
 }
 

@@ -84,8 +84,10 @@ function layoutEntry(kind: BindingKind): Omit<GPUBindGroupLayoutEntry, "binding"
       return { texture: { sampleType: "unfilterable-float" } };
     case "uint-texture":
       return { texture: { sampleType: "uint" } };
-    case "read-only-storage-texture":
+    case "float-storage-texture":
       return { storageTexture: { access: "read-only", format: "rgba32float" } };
+    case "uint-storage-texture":
+      return { storageTexture: { access: "read-only", format: "rgba32uint" } };
     default:
       return { buffer: { type: kind } };
   }

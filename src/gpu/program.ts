@@ -10,7 +10,7 @@ import { type Kernel, packParams, type Specialisation } from "./kernel.ts";
 import type { Pipeline } from "./pipelines.ts";
 import { SlotLayout } from "./slot_layout.ts";
 import { bytesPerElement, type DType, elements, type Tensor } from "./tensor.ts";
-import type { ScratchTexture, TextureCopy } from "./texture.ts";
+import type { ScratchTexture, TextureCopy, WeightTexture } from "./texture.ts";
 
 export interface Dispatch {
   /** `<op>/<weight path>`: what validation messages and profiles call it. */
@@ -18,7 +18,9 @@ export interface Dispatch {
   readonly kernel: Kernel;
   readonly specialise?: Specialisation;
   /** Buffers and textures by their WGSL names. Absent optionals: `gpu.absent`. */
-  readonly bindings: Readonly<Record<string, Tensor | ScratchTexture | GPUTextureView>>;
+  readonly bindings: Readonly<
+    Record<string, Tensor | ScratchTexture | WeightTexture | GPUTextureView>
+  >;
   readonly params?: Readonly<Record<string, number>>;
   /** Workgroups. */
   readonly grid: readonly [number, number, number];

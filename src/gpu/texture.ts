@@ -10,6 +10,15 @@ export interface ScratchTexture {
   readonly view: GPUTextureView;
 }
 
+/**
+ * A weight of f16 values in a texture of four u32 a texel: texel (row, e) holds the values 8 e to
+ * 8 e + 7 of that row, so that neighbouring outputs of a product lie side by side.
+ */
+export interface WeightTexture {
+  readonly texture: GPUTexture;
+  readonly view: GPUTextureView;
+}
+
 /** A rectangle of a row-major f32 buffer, and where it goes in a texture; x and y in texels. */
 export interface TextureCopy {
   /** Bytes from the tensor's start; a multiple of 16. */

@@ -53,7 +53,9 @@ export function checkPerSample(
 export function checkTable(op: string, name: string, table: Matrix): number {
   const channels = table.shape[1] ?? 0;
   const fits = table.shape.length === 2 && channels > 0 && channels % 4 === 0 &&
-    table.parts.every(({ tensor }) => tensor.dtype === "f32" || tensor.dtype === "f16");
+    table.parts.every(({ tensor, texture }) =>
+      !texture && (tensor.dtype === "f32" || tensor.dtype === "f16")
+    );
   if (!fits) {
     const dtypes = table.parts.map(({ tensor }) => tensor.dtype);
     throw new TypeError(

@@ -1,6 +1,7 @@
 import type { Recorder } from "../gpu/program.ts";
 import { elements, reshape, type Tensor } from "../gpu/tensor.ts";
 import { add } from "./add.ts";
+import { conv2dTexture } from "./conv2d_texture.ts";
 import { chooseVariant, variants } from "./conv2d_variants.ts";
 import { foldGrid } from "./fold_grid.ts";
 import type { KernelUse } from "./kernel_use.ts";
@@ -69,7 +70,22 @@ export function conv2d(rec: Recorder, options: Conv2dOptions): Tensor {
     ? bias
     : resizeRows(rec, { x: reshape(bias, [1, n]), columns, label: `${label}/bias` });
   const y = into ?? rec.alloc([batch, outHeight, outWidth, columns], label);
-  for (const part of weight.parts) {
+  const textured = weight.parts.some((part) => part.texture);
+  if (textured) {
+    conv2dTexture(rec, {
+      x: wide,
+      parts: weight.parts,
+      bias: wideBias,
+      y,
+      kernel,
+      stride,
+      pad,
+      upsample,
+      accumulate: into !== undefined,
+      label,
+    });
+  }
+  for (const part of textured ? [] : weight.parts) {
     const variant = chooseVariant(rec.gpu.adapter, {
       dtype: part.tensor.dtype,
       kernel,

@@ -4,6 +4,7 @@ import { type DType, elements, type PerSample, reshape, type Tensor } from "../g
 import { add } from "./add.ts";
 import { foldGrid } from "./fold_grid.ts";
 import type { KernelUse } from "./kernel_use.ts";
+import { linearTexture, textureGranule } from "./linear_texture.ts";
 import { chooseVariant, type LinearVariant, variants } from "./linear_variants.ts";
 import { type Matrix, rowStride } from "./matrix.ts";
 import { resizeRows } from "./resize_rows.ts";
@@ -71,10 +72,34 @@ export function linear(rec: Recorder, options: LinearOptions): Tensor {
     borrowed.push(wide);
     return wide;
   };
-  const wide = widened(x, k, stride, "x");
+  const textured = weight.parts.some((part) => part.texture);
+  const granule = textured ? textureGranule : 1;
+  const wide = widened(x, k, Math.ceil(stride / granule) * granule, "x");
   const wideBias = bias && widened(bias, n, columns, "bias");
   const y = into ?? rec.alloc([...shape.slice(0, -1), columns], label);
-  for (const part of weight.parts) {
+  if (textured) {
+    linearTexture(rec, {
+      x: wide,
+      rows,
+      rowsPerSample,
+      inputs: stride,
+      parts: weight.parts,
+      bias: wideBias ?? rec.gpu.absent,
+      gate: gate?.tensor ?? rec.gpu.absent,
+      y,
+      params: {
+        y_stride: columns,
+        gate_offset: gate?.offset ?? 0,
+        gate_stride: gate?.stride ?? 0,
+        has_bias: Number(bias !== undefined),
+        has_gate: Number(gate !== undefined),
+        accumulate: Number(into !== undefined),
+        activation: activations.indexOf(activation),
+      },
+      label,
+    });
+  }
+  for (const part of textured ? [] : weight.parts) {
     const w = widened(part.tensor, weight.rowStride ?? stride, stride, "weight");
     const variant = chooseVariant(rec.gpu.adapter, {
       rows,

@@ -1,9 +1,12 @@
 import type { Tensor } from "../gpu/tensor.ts";
+import type { WeightTexture } from "../gpu/texture.ts";
 
 /** Some consecutive rows of a matrix, in a buffer of their own. */
 export interface MatrixPart {
   /** "f16" or "f32"; each row padded with zeros to `rowStride` values. */
   readonly tensor: Tensor;
+  /** Where the loader put the values, if not in the tensor's buffer. */
+  readonly texture?: WeightTexture;
   readonly rowStart: number;
   readonly rows: number;
 }

@@ -29,12 +29,16 @@ import { unpatchifyUses } from "./unpatchify.ts";
 import { upsampleNearestUses } from "./upsample_nearest.ts";
 import type { KernelUse } from "./kernel_use.ts";
 import { conv2dUses } from "./conv2d.ts";
+import { conv2dTextureUses } from "./conv2d_texture.ts";
 import { linearUses } from "./linear.ts";
+import { linearTextureUses } from "./linear_texture.ts";
 import { resizeRowsUses } from "./resize_rows.ts";
 
 export const kernelUses: readonly KernelUse[] = [
   ...conv2dUses,
+  ...conv2dTextureUses,
   ...linearUses,
+  ...linearTextureUses,
   ...resizeRowsUses,
   ...attentionUses,
   ...attentionTextureUses,

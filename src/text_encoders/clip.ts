@@ -55,10 +55,13 @@ export class ClipTextModel {
       bias: plan.vector(paths.map((path) => `${path}.bias`), out),
     });
     const embeddings = "text_model.embeddings";
-    this.#tokens = plan.matrix(`${embeddings}.token_embedding.weight`, [config.vocab_size, c]);
+    this.#tokens = plan.matrix(`${embeddings}.token_embedding.weight`, [config.vocab_size, c], {
+      lookup: true,
+    });
     this.#positions = plan.matrix(
       `${embeddings}.position_embedding.weight`,
       [config.max_position_embeddings, c],
+      { lookup: true },
     );
     plan.ignore(/^text_model\.embeddings\.position_ids$/);
     this.#layers = Array.from({ length: config.num_hidden_layers }, (_, i) => {

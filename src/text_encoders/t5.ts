@@ -36,7 +36,7 @@ export class T5Encoder {
     this.config = config;
     const { d_model: c, d_kv, d_ff, num_heads: heads } = config;
     const inner = heads * d_kv;
-    this.#tokens = plan.matrix("shared.weight", [config.vocab_size, c]);
+    this.#tokens = plan.matrix("shared.weight", [config.vocab_size, c], { lookup: true });
     // Saved a second time by some versions of transformers.
     plan.ignore(/^encoder\.embed_tokens\.weight$/);
     this.#blocks = Array.from({ length: config.num_layers }, (_, i) => {

@@ -30,6 +30,7 @@ export class Embeddings {
       config;
     this.#positions = plan.matrix("pos_embed.pos_embed", [max * max, c], {
       storedShapes: [[1, max * max, c]],
+      lookup: true,
     });
     this.#patch = {
       weight: plan.matrix("pos_embed.proj.weight", [c, in_channels * p * p], {

@@ -19,6 +19,8 @@ export interface RowLayout {
   /** Values in a row as stored, and in GPU memory. */
   readonly sourceRow: number;
   readonly targetRow: number;
+  /** Products are made with it, so that kernels may want it in a layout of their own. */
+  readonly isFactor: boolean;
   /** Vectors are f32 whatever is stored, and are bound whole. */
   readonly isVector: boolean;
   /** Positions of a convolution's kernel, the fastest axis of a source row; 1 for all else. */
@@ -37,6 +39,7 @@ export function matrixLayout(
     rows,
     sourceRow: k,
     targetRow: rowStride(k),
+    isFactor: true,
     isVector: false,
     taps: 1,
   };
@@ -50,6 +53,7 @@ export function vectorLayout(lengths: readonly number[]): RowLayout {
     rows: lengths,
     sourceRow: 1,
     targetRow: 1,
+    isFactor: false,
     isVector: true,
     taps: 1,
   };
@@ -67,6 +71,7 @@ export function convLayout([o, i, kh, kw]: readonly [number, number, number, num
     rows: [o],
     sourceRow: i * kh * kw,
     targetRow: kh * kw * padded,
+    isFactor: true,
     isVector: false,
     taps: kh * kw,
   };
@@ -81,6 +86,7 @@ export function tableLayout(shape: readonly number[]): RowLayout {
     rows: [shape.slice(0, -1).reduce((product, extent) => product * extent, 1)],
     sourceRow: width,
     targetRow: width,
+    isFactor: false,
     isVector: false,
     taps: 1,
   };

@@ -1,17 +1,28 @@
 /** One weight that a model declared: a handle before loading, GPU tensors after it. */
 import type { Gpu } from "../gpu/device.ts";
-import { bytesPerElement, type Tensor } from "../gpu/tensor.ts";
+import { type BufferHolder, bytesPerElement, type Tensor } from "../gpu/tensor.ts";
+import type { WeightTexture } from "../gpu/texture.ts";
 import type { RowLayout } from "./layout.ts";
 
 /** What loading needs of the device. */
 export type WeightGpu = Pick<
   Gpu,
-  "limits" | "queue" | "createBuffer" | "destroyBuffer" | "scope" | "idle"
+  | "limits"
+  | "prefersTextures"
+  | "queue"
+  | "createBuffer"
+  | "destroyBuffer"
+  | "createTexture"
+  | "destroyTexture"
+  | "scope"
+  | "idle"
 >;
 
 /** Rows `rowStart` to `rowStart + rows` of a parameter. */
 export interface ParameterPart {
   readonly tensor: Tensor;
+  /** Where the values lie instead of in the tensor's buffer, which it then has none of. */
+  readonly texture?: WeightTexture;
   readonly rowStart: number;
   readonly rows: number;
 }
@@ -26,6 +37,8 @@ export interface Parameter {
   /** The whole. @throws {Error} before loading, after disposal, or if there are several parts */
   readonly tensor: Tensor;
 }
+
+const halvesPerTexel = 8;
 
 /** Split matrices are cut at multiples of this many rows: whole tiles of the kernels. */
 const rowGranule = 64;
@@ -70,8 +83,20 @@ export class WeightParameter implements Parameter {
     return this.totalRows * this.layout.targetRow * bytesPerElement[dtype];
   }
 
+  /** Whether it lies in textures: f16 values to multiply with, where the device prefers that. */
+  isTextured(dtype: "f32" | "f16", { prefersTextures, limits }: WeightGpu): boolean {
+    const { isFactor, targetRow } = this.layout;
+    return isFactor && dtype === "f16" && prefersTextures &&
+      targetRow / halvesPerTexel <= limits.maxTextureDimension2D;
+  }
+
   /** Rows of each part under the device's limits, or undefined if it cannot hold the parameter. */
-  partRows(dtype: "f32" | "f16", limits: GPUSupportedLimits): number | undefined {
+  partRows(dtype: "f32" | "f16", gpu: WeightGpu): number | undefined {
+    const { limits } = gpu;
+    if (this.isTextured(dtype, gpu)) {
+      const most = limits.maxTextureDimension2D;
+      return this.totalRows <= most ? this.totalRows : Math.floor(most / rowGranule) * rowGranule;
+    }
     const limit = Math.min(limits.maxStorageBufferBindingSize, limits.maxBufferSize);
     // Buffers come in multiples of 16 bytes.
     if (Math.ceil(this.gpuBytes(dtype) / 16) * 16 <= limit) return this.totalRows;
@@ -90,14 +115,17 @@ export class WeightParameter implements Parameter {
       const label = isWhole ? this.label : `${this.label}[${rowStart}:${rowStart + rows}]`;
       const bytes = rows * this.layout.targetRow * bytesPerElement[dtype];
       const byteLength = Math.max(4, Math.ceil(bytes / 4) * 4);
-      const buffer = gpu.createBuffer({ label, size: byteLength, owner: "weights" });
+      const texture = this.isTextured(dtype, gpu) ? this.#texture(gpu, label, rows) : undefined;
       parts.push({
+        ...texture && { texture },
         tensor: {
           label,
           // A split table's leading axes have become rows.
           shape: isWhole ? this.shape : [rows, ...this.rowShape],
           dtype,
-          storage: { buffer },
+          storage: texture
+            ? inTexture(label)
+            : { buffer: gpu.createBuffer({ label, size: byteLength, owner: "weights" }) },
           byteOffset: 0,
           byteLength,
         },
@@ -107,6 +135,17 @@ export class WeightParameter implements Parameter {
     }
   }
 
+  #texture(gpu: WeightGpu, label: string, rows: number): WeightTexture {
+    const texture = gpu.createTexture({
+      label,
+      width: rows,
+      height: this.layout.targetRow / halvesPerTexel,
+      format: "rgba32uint",
+      owner: "weights",
+    });
+    return { texture, view: texture.createView() };
+  }
+
   private get rowShape(): readonly number[] {
     return this.layout.taps > 1 ? this.shape.slice(1) : this.shape.slice(-1);
   }
@@ -114,10 +153,23 @@ export class WeightParameter implements Parameter {
   /** Writes packed rows from target row `row` on, wherever the parts begin. */
   write(gpu: WeightGpu, row: number, rows: number, values: Float32Array | Uint16Array): void {
     const { targetRow } = this.layout;
-    for (const { tensor, rowStart, rows: partRows } of this.#parts) {
+    for (const { tensor, texture, rowStart, rows: partRows } of this.#parts) {
       const from = Math.max(row, rowStart);
       const to = Math.min(row + rows, rowStart + partRows);
       if (from >= to) continue;
+      if (texture) {
+        const halves = (values as Uint16Array).subarray(
+          (from - row) * targetRow,
+          (to - row) * targetRow,
+        );
+        gpu.queue.writeTexture(
+          { texture: texture.texture, origin: [from - rowStart, 0] },
+          texelColumns(halves, to - from, targetRow),
+          { bytesPerRow: 16 * (to - from) },
+          [to - from, targetRow / halvesPerTexel],
+        );
+        continue;
+      }
       const end = to === row + rows ? values.length : (to - row) * targetRow;
       gpu.queue.writeBuffer(
         tensor.storage.buffer,
@@ -128,7 +180,42 @@ export class WeightParameter implements Parameter {
   }
 
   free(gpu: WeightGpu): void {
-    for (const { tensor } of this.#parts) gpu.destroyBuffer(tensor.storage.buffer);
+    for (const { tensor, texture } of this.#parts) {
+      if (texture) gpu.destroyTexture(texture.texture);
+      else gpu.destroyBuffer(tensor.storage.buffer);
+    }
     this.#parts = [];
   }
+}
+
+/** Storage of a tensor that has no buffer: whoever wants one hears why. */
+function inTexture(label: string): BufferHolder {
+  return {
+    get buffer(): GPUBuffer {
+      throw new TypeError(`${label} lies in a texture, not in a buffer: declare it as a lookup`);
+    },
+  };
+}
+
+/** Rows of halves as texels of eight, transposed: all rows' first texels, all their second ... */
+export function texelColumns(
+  values: Uint16Array,
+  rows: number,
+  rowLength: number,
+): Uint32Array<ArrayBuffer> {
+  const halves = values.byteOffset % 4 ? values.slice() : values;
+  const source = new Uint32Array(halves.buffer, halves.byteOffset, rows * rowLength / 2);
+  const target = new Uint32Array(source.length);
+  const texels = rowLength / halvesPerTexel;
+  for (let row = 0; row < rows; row++) {
+    let from = 4 * row * texels;
+    for (let texel = 0; texel < texels; texel++, from += 4) {
+      const to = 4 * (texel * rows + row);
+      target[to] = source[from]!;
+      target[to + 1] = source[from + 1]!;
+      target[to + 2] = source[from + 2]!;
+      target[to + 3] = source[from + 3]!;
+    }
+  }
+  return target;
 }

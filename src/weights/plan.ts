@@ -26,6 +26,8 @@ export interface LoadOptions {
 export interface MatrixOptions {
   /** Other shapes that a stored tensor may have, such as [N, C, 2, 2] of a patch embedding. */
   readonly storedShapes?: readonly (readonly number[])[];
+  /** Its rows are looked up, not multiplied with. */
+  readonly lookup?: boolean;
 }
 
 export class WeightPlan {
@@ -48,7 +50,8 @@ export class WeightPlan {
   ): Parameter {
     const list = asList(keys);
     const rows = list.map(() => shape[0]);
-    return this.#declare(list, matrixLayout(rows, shape[1], options.storedShapes));
+    const layout = matrixLayout(rows, shape[1], options.storedShapes);
+    return this.#declare(list, { ...layout, isFactor: !options.lookup });
   }
 
   /** Matrices [rows, K] of different heights one below the other, as one. */
@@ -189,7 +192,7 @@ export class WeightPlan {
   async #allocate(jobs: readonly StreamJob[], gpu: WeightGpu): Promise<void> {
     const problems = new ProblemList();
     const sized = jobs.map((job) => {
-      const rows = job.parameter.partRows(job.dtype, gpu.limits);
+      const rows = job.parameter.partRows(job.dtype, gpu);
       if (rows === undefined) {
         problems.add(
           "tooLarge",

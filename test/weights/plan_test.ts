@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import type { Tensor } from "../../src/gpu/tensor.ts";
+import type { WeightTexture } from "../../src/gpu/texture.ts";
 import type { Checkpoint } from "../../src/weights/checkpoint.ts";
 import { openCheckpoint } from "../../src/weights/checkpoint.ts";
 import { directorySource } from "../../src/weights/deno_source.ts";
@@ -37,17 +38,44 @@ async function values(tensor: Tensor): Promise<number[]> {
   return [...(tensor.dtype === "f16" ? new Float16Array(bytes) : new Float32Array(bytes))];
 }
 
+/** The device, with everything in buffers. */
+const buffers = limited(gpu.limits.maxStorageBufferBindingSize);
+
+/** Halves of texels, as they lie in a texture: for each texel row, 8 of every column. */
+async function texels({ texture }: WeightTexture): Promise<Float16Array> {
+  // Copies want rows of 256 bytes.
+  const bytesPerRow = Math.ceil(16 * texture.width / 256) * 256;
+  const staging = gpu.createTensor([bytesPerRow * texture.height / 4], "texels", "other");
+  await gpu.submit("texels", (encoder) =>
+    encoder.copyTextureToBuffer(
+      { texture },
+      { buffer: staging.storage.buffer, bytesPerRow },
+      [texture.width, texture.height],
+    ));
+  const padded = new Float16Array(await gpu.readBytes(staging));
+  gpu.destroyTensor(staging);
+  const width = 8 * texture.width;
+  const dense = new Float16Array(width * texture.height);
+  for (let y = 0; y < texture.height; y++) {
+    dense.set(padded.subarray(y * bytesPerRow / 2, y * bytesPerRow / 2 + width), y * width);
+  }
+  return dense;
+}
+
 /** The device under smaller limits, with a count of what is created. */
 function limited(maxStorageBufferBindingSize: number): WeightGpu & { created: number } {
   return {
     created: 0,
     limits: { ...{ maxBufferSize: 2 ** 30 }, maxStorageBufferBindingSize } as GPUSupportedLimits,
+    prefersTextures: false,
     queue: gpu.queue,
     createBuffer(request) {
       this.created++;
       return gpu.createBuffer(request);
     },
     destroyBuffer: (buffer) => gpu.destroyBuffer(buffer),
+    createTexture: (request) => gpu.createTexture(request),
+    destroyTexture: (texture) => gpu.destroyTexture(texture),
     scope: (label, work) => gpu.scope(label, work),
     idle: () => gpu.idle(),
   };
@@ -81,7 +109,7 @@ for (
     plan.ignore(/position_ids$/);
     assert.throws(() => matrix.tensor, /net\/q\+k is not loaded/);
     const before = gpu.ledger.bytes("weights");
-    await plan.load(checkpoint, gpu, { weightType });
+    await plan.load(checkpoint, buffers, { weightType });
 
     assert.deepEqual(matrix.tensor.shape, [6, 10]);
     assert.equal(matrix.tensor.dtype, expected);
@@ -125,7 +153,7 @@ Deno.test("float8 loads as f16", async () => {
   const checkpoint = await checkpointOf([{ name: "w", dtype: "F8_E4M3", shape: [2, 2], bytes }]);
   const plan = new WeightPlan("net");
   const w = plan.matrix("w", [2, 2]);
-  await plan.load(checkpoint, gpu);
+  await plan.load(checkpoint, buffers);
   assert.equal(w.tensor.dtype, "f16");
   const read = await values(w.tensor);
   assert.deepEqual([...read.slice(0, 2), ...read.slice(8, 10)], [1, -1, 448, 2 ** -9]);
@@ -145,7 +173,9 @@ Deno.test("a bfloat16 matrix out of f16's range becomes f32, its neighbour stays
   const wideMatrix = plan.matrix(["wide", "other"], [2, 8]);
   const nearMatrix = plan.matrix("near", [2, 8]);
   const progress: number[] = [];
-  await plan.load(checkpoint, gpu, { onProgress: (done, total) => progress.push(done / total) });
+  await plan.load(checkpoint, buffers, {
+    onProgress: (done, total) => progress.push(done / total),
+  });
   assert.deepEqual([wideMatrix.tensor.dtype, nearMatrix.tensor.dtype], ["f32", "f16"]);
   const expected = Array.from({ length: 32 }, (_, i) => i === 3 ? 2 ** 100 : value(i));
   assert.deepEqual(await values(wideMatrix.tensor), expected);
@@ -157,6 +187,49 @@ Deno.test("a bfloat16 matrix out of f16's range becomes f32, its neighbour stays
   assert.equal(progress.at(-1), 1);
   assert.deepEqual(progress, progress.toSorted((a, b) => a - b));
   plan.dispose();
+});
+
+Deno.test("where the device prefers it, f16 weights to multiply with lie transposed in textures", async () => {
+  const checkpoint = await checkpointOf([
+    stored("a", "F16", [70, 10], 0),
+    stored("b", "F16", [70, 10], 700),
+    stored("wide", "F32", [4, 8], 0),
+    stored("conv", "F16", [3, 2, 3, 3], 5),
+    stored("rows", "F16", [5, 8], 11),
+  ]);
+  const plan = new WeightPlan("net");
+  const matrix = plan.matrix(["a", "b"], [70, 10]);
+  const wide = plan.matrix("wide", [4, 8]);
+  const conv = plan.conv("conv", [3, 2, 3, 3]);
+  const rows = plan.matrix("rows", [5, 8], { lookup: true });
+  const before = gpu.ledger.bytes("weights");
+  const limits = { ...limited(2 ** 20).limits, maxTextureDimension2D: 130 } as GPUSupportedLimits;
+  await plan.load(checkpoint, { ...limited(2 ** 20), limits, prefersTextures: true });
+
+  assert.deepEqual(matrix.parts.map((p) => [p.rowStart, p.rows]), [[0, 128], [128, 12]]);
+  for (const { texture, rowStart, rows } of matrix.parts) {
+    assert.deepEqual([texture!.texture.width, texture!.texture.height], [rows, 2]);
+    const expected = Array.from({ length: rows * 16 }, (_, i) => {
+      const k = Math.floor(i / 8 / rows) * 8 + i % 8;
+      return k < 10 ? value((rowStart + Math.floor(i / 8) % rows) * 10 + k) : 0;
+    });
+    assert.deepEqual([...await texels(texture!)], expected);
+  }
+  const taps = await texels(conv.parts[0]!.texture!);
+  const expected = Array.from({ length: 9 * 3 * 8 }, (_, i) => {
+    const [tap, output, channel] = [Math.floor(i / 24), Math.floor(i / 8) % 3, i % 8];
+    return channel < 2 ? value(5 + output * 18 + channel * 9 + tap) : 0;
+  });
+  assert.deepEqual([...taps], expected);
+  assert.equal(wide.parts[0]!.texture, undefined);
+  assert.equal(rows.parts[0]!.texture, undefined);
+  assert.throws(() => conv.tensor.storage.buffer, /lies in a texture/);
+  assert.equal((await values(rows.tensor)).length, 40);
+
+  const bytes = gpu.ledger.bytes("weights") - before;
+  assert.equal(bytes, plan.gpuBytes(checkpoint));
+  plan.dispose();
+  assert.equal(gpu.ledger.bytes("weights"), before);
 });
 
 Deno.test("a matrix over the binding limit is split at multiples of 64 rows", async () => {
@@ -307,7 +380,7 @@ Deno.test("neighbouring small tensors are read together", async () => {
   );
   const plan = new WeightPlan("net");
   for (const key of tensors.keys()) plan.vector(key, 1000);
-  await plan.load({ ...checkpoint, tensors }, gpu);
+  await plan.load({ ...checkpoint, tensors }, buffers);
   assert.deepEqual([seen.reads, seen.total], [1, 200_000]);
   plan.dispose();
 });
@@ -319,14 +392,14 @@ Deno.test("an abort or a failing read midway frees everything, and the plan load
   const before = gpu.ledger.bytes("weights");
   const controller = new AbortController();
   await assert.rejects(
-    plan.load(checkpoint, gpu, {
+    plan.load(checkpoint, buffers, {
       signal: controller.signal,
       onProgress: (done) => done > 0 && controller.abort(new Error("enough")),
     }),
     /enough/,
   );
   assert.equal(gpu.ledger.bytes("weights"), before);
-  await assert.rejects(plan.load(checkpoint, gpu, { signal: controller.signal }), /enough/);
+  await assert.rejects(plan.load(checkpoint, buffers, { signal: controller.signal }), /enough/);
   let reads = 0;
   const failing: Checkpoint = {
     ...checkpoint,
@@ -335,12 +408,12 @@ Deno.test("an abort or a failing read midway frees everything, and the plan load
         ? Promise.reject(new Error("the disk is gone"))
         : checkpoint.readFile(file, start, end),
   };
-  await assert.rejects(plan.load(failing, gpu), /the disk is gone/);
+  await assert.rejects(plan.load(failing, buffers), /the disk is gone/);
   assert.equal(gpu.ledger.bytes("weights"), before);
-  await plan.load(checkpoint, gpu);
+  await plan.load(checkpoint, buffers);
   assert.equal(gpu.ledger.bytes("weights") - before, 20_000 * 2048 * 2);
   assert.equal(plan.gpuBytes(checkpoint), 20_000 * 2048 * 2);
-  await assert.rejects(plan.load(checkpoint, gpu), /loaded already/);
+  await assert.rejects(plan.load(checkpoint, buffers), /loaded already/);
   plan.dispose();
 });
 
@@ -353,7 +426,7 @@ Deno.test("the fixture's text encoder loads and its numbers are those of the fil
   const qkv = plan.matrix(keys, [384, 384]);
   const bias = plan.table(`${attention}.relative_attention_bias.weight`, [32, 6]);
   plan.ignore(/./);
-  await plan.load(checkpoint, gpu);
+  await plan.load(checkpoint, buffers);
   const rows = await values(qkv.tensor);
   for (const [i, key] of keys.entries()) {
     const bytes = await checkpoint.read(checkpoint.tensors.get(key)!);
@@ -375,7 +448,7 @@ Deno.test("stack and concat lay tensors of different heights one below the other
   const plan = new WeightPlan("net");
   const weight = plan.stack([{ key: "b.weight", rows: 3 }, { key: "a.weight", rows: 1 }], 8);
   const bias = plan.concat([{ key: "b.bias", size: 3 }, { key: "a.bias", size: 1 }]);
-  await plan.load(checkpoint, gpu);
+  await plan.load(checkpoint, buffers);
   assert.deepEqual(weight.shape, [4, 8]);
   assert.deepEqual(bias.shape, [4]);
   const rows = Array.from({ length: 24 }, (_, i) => value(20 + i));

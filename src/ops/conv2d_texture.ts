@@ -1,0 +1,131 @@
+import source from "../../kernels/conv2d_texture.wgsl" with { type: "text" };
+import { defineKernel, type Specialisation } from "../gpu/kernel.ts";
+import type { Recorder } from "../gpu/program.ts";
+import type { Tensor } from "../gpu/tensor.ts";
+import { foldGrid } from "./fold_grid.ts";
+import type { KernelUse } from "./kernel_use.ts";
+import type { MatrixPart } from "./matrix.ts";
+
+const kernel = defineKernel("conv2d_texture", source);
+const lanes = 16;
+
+/** Pixels of one row x outputs an invocation. */
+const tiles = { narrow: [16, 4], wide: [16, 16] } as const;
+type Tile = readonly [number, number];
+
+/** Outputs from which on the narrow tile would read x too often. */
+const wideOutputs = 2 * lanes * tiles.narrow[1] + 1;
+/** Bytes of x in the texture at once. */
+const passBytes = 32 * 2 ** 20;
+/** Rows a whole number of pages apart would share few of a cache's sets. */
+const paddingTexels = 4;
+/** Values of a row of texels must be a multiple of this: copies want 256 bytes. */
+const copyGranule = 64;
+
+export const conv2dTextureUses: KernelUse[] = [
+  { kernel, specialisations: Object.values(tiles).map(form) },
+];
+
+function form([threadM, threadN]: Tile): Specialisation {
+  return { const: { THREAD_M: threadM, THREAD_N: threadN } };
+}
+
+export interface Conv2dTextureOptions {
+  /** [B, H, W, C], C a multiple of 8. */
+  readonly x: Tensor;
+  readonly parts: readonly MatrixPart[];
+  readonly bias: Tensor;
+  /** [B, H', W', y_stride]. */
+  readonly y: Tensor;
+  readonly kernel: number;
+  readonly stride: number;
+  readonly pad: number;
+  readonly upsample: boolean;
+  readonly accumulate: boolean;
+  readonly label: string;
+}
+
+/** The convolution with a weight in textures: as many lines at a time as x's texture holds. */
+export function conv2dTexture(rec: Recorder, options: Conv2dTextureOptions): void {
+  const { x, parts, bias, y, stride, pad, label } = options;
+  const [batch, height, width, channels] = x.shape as [number, number, number, number];
+  const [, outHeight, outWidth, columns] = y.shape as [number, number, number, number];
+  const upsample = Number(options.upsample);
+  const largest = rec.gpu.limits.maxTextureDimension2D;
+  let pixelShift = 0;
+  const texels = () => (channels / 4) << pixelShift;
+  while (
+    4 * texels() % copyGranule !== 0 || options.kernel * width / 2 ** pixelShift > largest
+  ) pixelShift++;
+  const textureWidth = texels() + paddingTexels;
+  if (textureWidth > largest) {
+    throw new TypeError(
+      `conv2d/${label}: x [${x.shape}] has lines that are too long for this device's textures`,
+    );
+  }
+  const textureHeight = Math.min(largest, Math.floor(passBytes / 16 / textureWidth));
+  const linesAtOnce = Math.floor((textureHeight << pixelShift) / width);
+
+  /** First and last line of x, counted over all samples, that an output line sees. */
+  const seen = (line: number): readonly [number, number] => {
+    const top = (line % outHeight) * stride - pad;
+    const bottom = Math.min(top + options.kernel, height << upsample) - 1;
+    const start = Math.floor(line / outHeight) * height;
+    return [start + (Math.max(0, top) >> upsample), start + (bottom >> upsample)];
+  };
+  const lines = batch * outHeight;
+  for (let line = 0; line < lines;) {
+    const [firstSeen] = seen(line);
+    let end = line + 1;
+    while (end < lines && seen(end)[1] - firstSeen < linesAtOnce) end++;
+    const pixels = (seen(end - 1)[1] - firstSeen + 1) * width;
+    const rows = pixels >> pixelShift;
+    const rest = pixels - (rows << pixelShift);
+    const texture = rec.scratchTexture(textureWidth, rows + Math.min(1, rest));
+    const bytesPerRow = 16 * texels();
+    const byteOffset = 4 * channels * firstSeen * width;
+    const from = { byteOffset, bytesPerRow, width: texels(), height: rows, x: 0, y: 0 };
+    if (rows) rec.copyToTexture(x, texture, from);
+    if (rest) {
+      rec.copyToTexture(x, texture, {
+        ...from,
+        byteOffset: byteOffset + rows * bytesPerRow,
+        width: rest * channels / 4,
+        height: 1,
+        y: rows,
+      });
+    }
+    for (const part of parts) {
+      const tile = part.rows < wideOutputs ? tiles.narrow : tiles.wide;
+      const [gridX, gridY] = foldGrid((end - line) * Math.ceil(outWidth / tile[0]));
+      rec.dispatch({
+        label: `conv2d/${label}`,
+        kernel,
+        specialise: form(tile),
+        bindings: { x: texture, w: part.texture!, bias, y },
+        params: {
+          height,
+          width,
+          c8: channels / 8,
+          pixel_shift: pixelShift,
+          out_height: outHeight,
+          out_width: outWidth,
+          n: part.rows,
+          kernel: options.kernel,
+          stride,
+          pad,
+          upsample,
+          accumulate: Number(options.accumulate),
+          y_stride: columns,
+          y_column: part.rowStart,
+          grid_x: gridX,
+          first_pixel: firstSeen * width,
+          first_line: line,
+          end_line: end,
+        },
+        grid: [gridX, gridY, Math.ceil(part.rows / (lanes * tile[1]))],
+      });
+    }
+    line = end;
+  }
+}

@@ -1,0 +1,114 @@
+import source from "../../kernels/linear_texture.wgsl" with { type: "text" };
+import { defineKernel, type Specialisation } from "../gpu/kernel.ts";
+import type { Recorder } from "../gpu/program.ts";
+import type { Tensor } from "../gpu/tensor.ts";
+import { foldGrid } from "./fold_grid.ts";
+import type { KernelUse } from "./kernel_use.ts";
+import type { MatrixPart } from "./matrix.ts";
+
+const kernel = defineKernel("linear_texture", source);
+const lanes = 16;
+
+/** Rows x columns of outputs an invocation; vectors: a few rows, one for each sample. */
+const tiles = {
+  vectors: [4, 4],
+  narrow: [16, 4],
+  wide: [16, 16],
+  large: [16, 32],
+} as const satisfies Record<string, readonly [number, number]>;
+type Tile = readonly [number, number];
+
+/** Columns from which on the narrow tile would read x too often. */
+const wideColumns = 2 * lanes * tiles.narrow[1] + 1;
+/** Products per sample from which on the large tile's longer compilation pays. */
+const largeProducts = 2 ** 29;
+/** Bytes of x in the texture at once. */
+const passBytes = 32 * 2 ** 20;
+/** Rows a whole number of pages apart would share few of a cache's sets. */
+const paddingTexels = 4;
+
+export const linearTextureUses: KernelUse[] = [
+  { kernel, specialisations: Object.values(tiles).map(form) },
+];
+
+function form([threadM, threadN]: Tile): Specialisation {
+  return { const: { THREAD_M: threadM, THREAD_N: threadN } };
+}
+
+/** Which tile computes an output has no influence on its bits. */
+function chooseTile(rowsPerSample: number, columns: number, inputs: number): Tile {
+  if (rowsPerSample === 1) return tiles.vectors;
+  if (columns < wideColumns) return tiles.narrow;
+  return rowsPerSample * columns * inputs >= largeProducts ? tiles.large : tiles.wide;
+}
+
+/** Values of x must be a multiple of this apart from row to row: copies want 256 bytes. */
+export const textureGranule = 64;
+
+export interface LinearTextureOptions {
+  /** [rows, a multiple of 64]. */
+  readonly x: Tensor;
+  readonly rows: number;
+  readonly rowsPerSample: number;
+  /** Values of a row that are multiplied, rounded up to a multiple of 8. */
+  readonly inputs: number;
+  readonly parts: readonly MatrixPart[];
+  readonly bias: Tensor;
+  readonly gate: Tensor;
+  readonly y: Tensor;
+  /** The kernel's further parameters; offsets are those of the first column. */
+  readonly params: {
+    readonly y_stride: number;
+    readonly gate_offset: number;
+    readonly gate_stride: number;
+    readonly has_bias: number;
+    readonly has_gate: number;
+    readonly accumulate: number;
+    readonly activation: number;
+  };
+  readonly label: string;
+}
+
+/** The product with a weight in textures: as many rows of x at a time as its own texture holds. */
+export function linearTexture(rec: Recorder, options: LinearTextureOptions): void {
+  const { x, rows, rowsPerSample, inputs, parts, bias, gate, y, params, label } = options;
+  const stride = x.byteLength / 4 / rows;
+  const width = stride / 4 + paddingTexels;
+  const fitting = Math.min(rec.gpu.limits.maxTextureDimension2D, passBytes / 16 / width);
+  const rowsAtOnce = Math.max(1, Math.floor(fitting / 16)) * 16;
+  for (let first = 0; first < rows; first += rowsAtOnce) {
+    const count = Math.min(rowsAtOnce, rows - first);
+    const texture = rec.scratchTexture(width, count);
+    rec.copyToTexture(x, texture, {
+      byteOffset: 4 * stride * first,
+      bytesPerRow: 4 * stride,
+      width: stride / 4,
+      height: count,
+      x: 0,
+      y: 0,
+    });
+    for (const part of parts) {
+      const tile = chooseTile(rowsPerSample, part.rows, inputs);
+      const [gridX, gridY] = foldGrid(Math.ceil(count / tile[0]));
+      rec.dispatch({
+        label: `linear/${label}`,
+        kernel,
+        specialise: form(tile),
+        bindings: { x: texture, w: part.texture!, bias, gate, y },
+        params: {
+          ...params,
+          rows: count,
+          first_row: first,
+          n: part.rows,
+          k8: inputs / 8,
+          y_column: part.rowStart,
+          rows_per_sample: rowsPerSample,
+          gate_offset: params.gate_offset + part.rowStart,
+          bias_offset: part.rowStart,
+          grid_x: gridX,
+        },
+        grid: [gridX, gridY, Math.ceil(part.rows / (lanes * tile[1]))],
+      });
+    }
+  }
+}
