@@ -5,6 +5,7 @@
  * Every trial runs on a device of its own whose arena begins as that of the shapes committed so far,
  * so that a request which is measured and then refused leaves no trace.
  */
+import { LRUCache } from "lru-cache";
 import type { Gpu } from "../gpu/device.ts";
 import { dryGpu } from "../gpu/dry_device.ts";
 import { BindingLimitError } from "../gpu/errors.ts";
@@ -41,6 +42,7 @@ export interface PlanOptions {
 
 /** Previews of one request on their way: one being read, one being made. */
 const previewsInFlight = 2;
+const plansKept = 256;
 
 export class MemoryPlanner {
   /** Bytes of all networks. */
@@ -49,7 +51,7 @@ export class MemoryPlanner {
   readonly #like: Pick<Gpu, "limits" | "adapter"> | undefined;
   readonly #components: (gpu: Gpu) => Promise<Components>;
   readonly #decodeBytes: number | undefined;
-  readonly #plans = new Map<string, Promise<MemoryPlan>>();
+  readonly #plans = new LRUCache<string, Promise<MemoryPlan>>({ max: plansKept });
   #slots: readonly number[] = [];
   #fixed = 0;
   #workspace = 0;
@@ -182,7 +184,8 @@ export class MemoryPlanner {
     const latents = 4 * elements(shape) * request.numImagesPerPrompt;
     return {
       slots: arena.sizes,
-      fixed: ledger.peakOf("arena") - sum(arena.sizes),
+      // The networks' weights are elsewhere: these are tables made for this request's lengths.
+      fixed: ledger.peakOf("arena") - sum(arena.sizes) + ledger.bytes("weights"),
       workspace: ledger.peakOf("cache") - textBytes + ledger.peakOf("other"),
       share: latents * (1 + (previews ? previewsInFlight : 0)) + texts * textBytes,
       tokens: request.height * request.width / this.#model.info.sizeMultiple ** 2,

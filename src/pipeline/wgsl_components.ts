@@ -97,7 +97,6 @@ export class WgslT5 implements T5Component {
   readonly #gpu: Gpu;
   readonly #model: T5Encoder;
   readonly #plan: WeightPlan;
-  readonly #biases = new Map<number, Promise<Tensor>>();
   readonly #programs = new ProgramCache<Recorded<{ ids: Tensor; hidden: Tensor }>>(textPrograms);
 
   constructor(gpu: Gpu, model: T5Encoder, plan: WeightPlan) {
@@ -108,17 +107,9 @@ export class WgslT5 implements T5Component {
   }
 
   async encode(ids: Int32Array<ArrayBuffer>, out: Tensor): Promise<void> {
-    const length = ids.length;
-    let bias = this.#biases.get(length);
-    if (!bias) this.#biases.set(length, bias = this.#model.relativeBias(this.#gpu, length));
-    const table = await bias;
     const { program, io } = await this.#programs.get(
-      `${length}`,
-      () =>
-        record(this.#gpu, "t5", (rec) => {
-          const input = rec.alloc([1, length], "ids", "u32");
-          return { ids: input, hidden: this.#model.forward(rec, input, table) };
-        }),
+      `${ids.length}`,
+      () => this.#record(ids.length),
     );
     await this.#gpu.submit("t5", (encoder) => {
       this.#gpu.write(io.ids, ids);
@@ -130,8 +121,26 @@ export class WgslT5 implements T5Component {
   dispose(): void {
     this.#programs.dispose();
     this.#plan.dispose();
-    for (const bias of this.#biases.values()) {
-      bias.then((tensor) => this.#gpu.destroyTensor(tensor), () => {});
+  }
+
+  /** The table of relative positions is made for one length: it goes with its program. */
+  async #record(length: number): Promise<Recorded<{ ids: Tensor; hidden: Tensor }>> {
+    const table = await this.#model.relativeBias(this.#gpu, length);
+    try {
+      const recorded = await record(this.#gpu, "t5", (rec) => {
+        const input = rec.alloc([1, length], "ids", "u32");
+        return { ids: input, hidden: this.#model.forward(rec, input, table) };
+      });
+      return {
+        ...recorded,
+        dispose: () => {
+          recorded.dispose();
+          this.#gpu.destroyTensor(table);
+        },
+      };
+    } catch (error) {
+      this.#gpu.destroyTensor(table);
+      throw error;
     }
   }
 }
