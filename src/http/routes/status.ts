@@ -7,6 +7,8 @@ const statusSchema = z.object({
   current_model: z.string(),
   type_models: z.literal("t2im"),
   pipeline: z.string().openapi({ description: "_class_name of model_index.json" }),
+  engines: z.record(z.string(), z.string()).optional()
+    .openapi({ description: "What runs each network: wgsl or onnx" }),
   state: z.string().openapi({ description: "ready, reopening, failed or shutting down" }),
   uptime: z.number().openapi({ description: "Seconds" }),
   memory: z.object({
@@ -67,12 +69,13 @@ export const statusRoute: Route = (app, context) => {
     },
   });
   app.openapi(route, (c) => {
-    const { memory, adapter, promptCache } = engine.status();
+    const { memory, adapter, promptCache, engines } = engine.status();
     const { weights, arena, requests, cache, budget } = memory;
     return c.json({
       current_model: model.name,
       type_models: "t2im" as const,
       pipeline: model.type,
+      ...(engines && { engines: { ...engines } }),
       state: health().state,
       uptime: (performance.now() - started) / 1000,
       memory: { weights, arena, requests, cache, budget },

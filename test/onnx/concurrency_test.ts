@@ -1,0 +1,57 @@
+/** The engine on ONNX graphs answers like the engine on our kernels: together, alone, cancelled. */
+import assert from "node:assert/strict";
+import { prepareAdapter } from "../../adapter.ts";
+import * as onnx from "../../src/onnx/load.ts";
+import { exportOnnx } from "../../src/onnx/export/mod.ts";
+import { openEngine } from "../../src/pipeline/engine.ts";
+import { InvalidRequestError } from "../../src/pipeline/errors.ts";
+import type { GenerateRequest } from "../../src/pipeline/types.ts";
+import { directorySink } from "../../src/weights/deno_sink.ts";
+import { directorySource } from "../../src/weights/deno_source.ts";
+import { psnr, tolerance } from "../tolerance.ts";
+import { tinyModel } from "./golden.ts";
+
+prepareAdapter();
+const directory = await Deno.makeTempDir();
+addEventListener("unload", () => Deno.removeSync(directory, { recursive: true }));
+await exportOnnx(directorySource(tinyModel), directorySink(directory));
+
+const requests: readonly GenerateRequest[] = [
+  { prompt: "a red heart", seed: 1, height: 64, width: 64, numInferenceSteps: 3 },
+  { prompt: "a cat", seed: 2, height: 64, width: 64, numInferenceSteps: 2, guidanceScale: 1 },
+  { prompt: "a star", seed: 3, height: 32, width: 64, numInferenceSteps: 2, numImagesPerPrompt: 2 },
+];
+
+Deno.test("requests at once on ONNX graphs give the images of one after another", async () => {
+  const engine = await openEngine(directorySource(directory), { engine: "onnx", onnx });
+  const ours = await openEngine(directorySource(tinyModel), { engine: "wgsl" });
+  try {
+    assert.equal(engine.status().engines?.transformer, "onnx");
+    const { weights, requests: idle } = engine.status().memory;
+    const stop = new AbortController();
+    const stopped = engine.generate(
+      { prompt: "x", height: 64, width: 64, numInferenceSteps: 50 },
+      { signal: stop.signal, onStep: () => stop.abort(new Error("enough")) },
+    );
+    const together = Promise.all(requests.map((request) => engine.generate(request)));
+    await assert.rejects(stopped, /enough/);
+    for (const [i, result] of (await together).entries()) {
+      const alone = await engine.generate(requests[i]!);
+      const wgsl = await ours.generate(requests[i]!);
+      for (const [k, image] of result.images.entries()) {
+        assert.deepEqual(image.data, alone.images[k]!.data, `request ${i}, image ${k}`);
+        const found = psnr(image.data, wgsl.images[k]!.data);
+        assert.ok(found >= tolerance.enginesPsnr, `${found.toFixed(1)} dB between the engines`);
+      }
+    }
+    assert.deepEqual(engine.status().memory.weights, weights);
+    assert.deepEqual(engine.status().memory.requests, idle);
+    await assert.rejects(
+      engine.generate({ prompt: "x", skipLayerGuidance: { layers: [1] } }),
+      InvalidRequestError,
+    );
+  } finally {
+    await engine.close();
+    await ours.close();
+  }
+});
