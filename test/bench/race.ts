@@ -30,19 +30,25 @@ export interface RaceOptions {
 const shortestRun = 250;
 const mostRepeats = 2000;
 
+interface Calibration {
+  readonly repeats: number;
+  spent: number;
+  readonly times: number[];
+}
+
 /** Every contender warms up, then they take turns. */
 export async function race(
   contenders: readonly Contender[],
   { rounds, seconds }: RaceOptions,
 ): Promise<Time[]> {
-  const runners: { contender: Contender; repeats: number; spent: number; times: number[] }[] = [];
+  const runners: (Calibration & { readonly contender: Contender })[] = [];
   for (const contender of contenders) {
     await (contender.warmUp?.() ?? contender.run(1));
-    runners.push({ contender, repeats: await calibrate(contender), spent: 0, times: [] });
+    runners.push({ contender, ...await calibrate(contender) });
   }
-  for (let round = 0; round < rounds; round++) {
+  for (let round = 1; round < rounds; round++) {
     for (const runner of runners) {
-      if (runner.times.length > 0 && runner.spent > 1000 * seconds) continue;
+      if (runner.spent > 1000 * seconds) continue;
       const elapsed = await time(runner.contender, runner.repeats);
       runner.spent += elapsed;
       runner.times.push(elapsed / runner.repeats);
@@ -56,17 +62,16 @@ export async function race(
   }));
 }
 
-/** How often the work is done in one timed run. */
-async function calibrate(contender: Contender): Promise<number> {
-  // Then one run is long enough for sure, and trying it out would cost too much.
-  if (contender.warmUp) return 1;
+/** Finds how often the work is done in a timed run, by a first one. */
+async function calibrate(contender: Contender): Promise<Calibration> {
   let repeats = 1;
   for (;;) {
     const elapsed = await time(contender, repeats);
-    if (elapsed >= shortestRun / 2 || repeats >= mostRepeats) {
-      return Math.min(mostRepeats, Math.ceil(repeats * Math.max(1, shortestRun / elapsed)));
+    if (elapsed >= shortestRun || repeats >= mostRepeats) {
+      return { repeats, spent: elapsed, times: [elapsed / repeats] };
     }
-    repeats = Math.min(mostRepeats, repeats * Math.ceil(Math.min(16, shortestRun / elapsed)));
+    const factor = Math.min(16, Math.max(1.2, 1.1 * shortestRun / elapsed));
+    repeats = Math.min(mostRepeats, Math.ceil(factor * repeats));
   }
 }
 
