@@ -18,6 +18,7 @@ interface GrowingSlot extends Slot {
 }
 
 interface GrowingTexture extends ScratchTexture {
+  width: number;
   height: number;
   texture: GPUTexture;
   view: GPUTextureView;
@@ -69,19 +70,24 @@ export class Arena {
     await Promise.all(this.#pending);
   }
 
-  /** The texture of this width, at least as high. Whoever takes it next overwrites it. */
+  /**
+   * A texture at least as wide and high. Whoever takes it next overwrites it. Samples that lie side
+   * by side share one texture, however many of them a batch has.
+   */
   texture(width: number, height: number): ScratchTexture {
-    const known = this.#textures.get(width);
-    if (known && known.height >= height) return known;
+    const known = this.#textures.get(width) ??
+      [...this.#textures.values()].find((other) =>
+        other.height === height && (other.width % width === 0 || width % other.width === 0)
+      );
+    if (known && known.width >= width && known.height >= height) return known;
     if (known) {
+      this.#textures.delete(known.width);
       this.#gpu.destroyTexture(known.texture);
-      Object.assign(known, this.#createTexture(width, height));
       this.#generation++;
-      return known;
     }
-    const made = this.#createTexture(width, height);
-    this.#textures.set(width, made);
-    return made;
+    const texture = Object.assign(known ?? {}, this.#createTexture(width, height));
+    this.#textures.set(width, texture);
+    return texture;
   }
 
   /** Frees everything; recorded programs must not run again. */

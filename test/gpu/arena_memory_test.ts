@@ -54,3 +54,15 @@ Deno.test("of two recordings at once the one that needs less goes on", async () 
   assert.equal(one.status, "rejected");
   assert.equal(other.status, "fulfilled");
 });
+
+Deno.test("batches of any size share one texture, which grows with the largest", () => {
+  const { arena } = dryGpu();
+  const one = arena.texture(96, 73);
+  const four = arena.texture(384, 73);
+  assert.equal(four, one, "programs that hold the narrow one find the wide one");
+  assert.equal(arena.texture(192, 73), one);
+  assert.equal(arena.bytes, 16 * 384 * 73);
+  assert.notEqual(arena.texture(260, 73), one, "another width is another layout");
+  assert.equal(arena.texture(384, 90), one);
+  assert.equal(arena.bytes, 16 * (384 * 90 + 260 * 73));
+});
