@@ -1,7 +1,8 @@
 // y[r, n] = activation(sum_k x[r, k] * w[n, k] + bias[n]), or y += that, or y += gate * that.
 //
-// x       texel (2 e + h, r) holds values 8 e + 4 h .. + 3 of row r, f32; the rows of this pass
-// w       texel (n, e) holds values 8 e .. 8 e + 7 of row n, f16: neighbouring outputs lie side by side
+// x       f32; row r of this pass has its values 4 e .. 4 e + 3 in texel
+//         (r % 2^row_shift * 2 k8 + e, r / 2^row_shift)
+// w       texel (n, e) holds values 8 e .. 8 e + 7 of row n, f16: neighbours share cache lines
 // bias    (n) at bias_offset      f32; used where has_bias
 // gate    sample s, column n at gate_offset + s * gate_stride + n; used where has_gate
 // y       (all rows, y_stride)    f32; rows from first_row on, columns y_column .. y_column + n
@@ -26,7 +27,7 @@ struct Params {
   rows: u32, n: u32, k8: u32, y_stride: u32,
   y_column: u32, rows_per_sample: u32, gate_offset: u32, gate_stride: u32,
   bias_offset: u32, has_bias: u32, has_gate: u32, accumulate: u32,
-  grid_x: u32, activation: u32, first_row: u32,
+  grid_x: u32, activation: u32, first_row: u32, row_shift: u32,
 }
 @group(0) @binding(0) var x: texture_storage_2d<rgba32float, read>;
 @group(0) @binding(1) var w: texture_storage_2d<rgba32uint, read>;
@@ -49,12 +50,14 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) la
   let row = (group.y * params.grid_x + group.x) * THREAD_M;
   let column = group.z * 16u * THREAD_N + 4u * lane;
   let last_row = params.rows - 1u;
+  let row_mask = (1u << params.row_shift) - 1u;
   let last_column = params.n - 1u;
   var acc: array<array<f32, THREAD_N>, THREAD_M>;
   for (var k = 0u; k < params.k8; k++) {
     var a: array<array<f32, 8>, THREAD_M>;
     for (var i = 0u; i < THREAD_M; i++) { // unroll
-      let at = vec2u(2u * k, min(row + i, last_row));
+      let seen = min(row + i, last_row);
+      let at = vec2u(2u * ((seen & row_mask) * params.k8 + k), seen >> params.row_shift);
       let lo = textureLoad(x, at);
       let hi = textureLoad(x, at + vec2u(1u, 0u));
       a[i][0] = lo.x; a[i][1] = lo.y; a[i][2] = lo.z; a[i][3] = lo.w;

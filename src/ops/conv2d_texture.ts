@@ -5,23 +5,17 @@ import type { Tensor } from "../gpu/tensor.ts";
 import { foldGrid } from "./fold_grid.ts";
 import type { KernelUse } from "./kernel_use.ts";
 import type { MatrixPart } from "./matrix.ts";
+import { copyRows, rowTexture } from "./texture_rows.ts";
 
 const kernel = defineKernel("conv2d_texture", source);
 const lanes = 16;
 
 /** Pixels of one row x outputs an invocation. */
-const tiles = { narrow: [16, 4], wide: [16, 16] } as const;
+const tiles = { narrow: [16, 8], wide: [16, 16] } as const;
 type Tile = readonly [number, number];
 
-/** Outputs from which on the narrow tile would read x too often. */
-const wideOutputs = 2 * lanes * tiles.narrow[1] + 1;
-/** Bytes of x in the texture at once. */
-const passBytes = 32 * 2 ** 20;
-/** Rows a whole number of pages apart would share few of a cache's sets. */
-const paddingTexels = 4;
-/** Values of a row of texels must be a multiple of this: copies want 256 bytes. */
-const copyGranule = 64;
-
+/** Outputs from which on the narrow tile would read x twice. */
+const wideOutputs = lanes * tiles.narrow[1] + 1;
 export const conv2dTextureUses: KernelUse[] = [
   { kernel, specialisations: Object.values(tiles).map(form) },
 ];
@@ -51,20 +45,8 @@ export function conv2dTexture(rec: Recorder, options: Conv2dTextureOptions): voi
   const [batch, height, width, channels] = x.shape as [number, number, number, number];
   const [, outHeight, outWidth, columns] = y.shape as [number, number, number, number];
   const upsample = Number(options.upsample);
-  const largest = rec.gpu.limits.maxTextureDimension2D;
-  let pixelShift = 0;
-  const texels = () => (channels / 4) << pixelShift;
-  while (
-    4 * texels() % copyGranule !== 0 || options.kernel * width / 2 ** pixelShift > largest
-  ) pixelShift++;
-  const textureWidth = texels() + paddingTexels;
-  if (textureWidth > largest) {
-    throw new TypeError(
-      `conv2d/${label}: x [${x.shape}] has lines that are too long for this device's textures`,
-    );
-  }
-  const textureHeight = Math.min(largest, Math.floor(passBytes / 16 / textureWidth));
-  const linesAtOnce = Math.floor((textureHeight << pixelShift) / width);
+  const layout = rowTexture(rec, channels, (options.kernel + 1) * width);
+  const linesAtOnce = Math.floor(layout.rowsAtOnce / width);
 
   /** First and last line of x, counted over all samples, that an output line sees. */
   const seen = (line: number): readonly [number, number] => {
@@ -79,22 +61,7 @@ export function conv2dTexture(rec: Recorder, options: Conv2dTextureOptions): voi
     let end = line + 1;
     while (end < lines && seen(end)[1] - firstSeen < linesAtOnce) end++;
     const pixels = (seen(end - 1)[1] - firstSeen + 1) * width;
-    const rows = pixels >> pixelShift;
-    const rest = pixels - (rows << pixelShift);
-    const texture = rec.scratchTexture(textureWidth, rows + Math.min(1, rest));
-    const bytesPerRow = 16 * texels();
-    const byteOffset = 4 * channels * firstSeen * width;
-    const from = { byteOffset, bytesPerRow, width: texels(), height: rows, x: 0, y: 0 };
-    if (rows) rec.copyToTexture(x, texture, from);
-    if (rest) {
-      rec.copyToTexture(x, texture, {
-        ...from,
-        byteOffset: byteOffset + rows * bytesPerRow,
-        width: rest * channels / 4,
-        height: 1,
-        y: rows,
-      });
-    }
+    const texture = copyRows(rec, x, layout, firstSeen * width, pixels);
     for (const part of parts) {
       const tile = part.rows < wideOutputs ? tiles.narrow : tiles.wide;
       const [gridX, gridY] = foldGrid((end - line) * Math.ceil(outWidth / tile[0]));
@@ -107,7 +74,7 @@ export function conv2dTexture(rec: Recorder, options: Conv2dTextureOptions): voi
           height,
           width,
           c8: channels / 8,
-          pixel_shift: pixelShift,
+          pixel_shift: layout.shift,
           out_height: outHeight,
           out_width: outWidth,
           n: part.rows,

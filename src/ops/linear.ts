@@ -4,7 +4,7 @@ import { type DType, elements, type PerSample, reshape, type Tensor } from "../g
 import { add } from "./add.ts";
 import { foldGrid } from "./fold_grid.ts";
 import type { KernelUse } from "./kernel_use.ts";
-import { linearTexture, textureGranule } from "./linear_texture.ts";
+import { linearTexture } from "./linear_texture.ts";
 import { chooseVariant, type LinearVariant, variants } from "./linear_variants.ts";
 import { type Matrix, rowStride } from "./matrix.ts";
 import { resizeRows } from "./resize_rows.ts";
@@ -73,8 +73,7 @@ export function linear(rec: Recorder, options: LinearOptions): Tensor {
     return wide;
   };
   const textured = weight.parts.some((part) => part.texture);
-  const granule = textured ? textureGranule : 1;
-  const wide = widened(x, k, Math.ceil(stride / granule) * granule, "x");
+  const wide = widened(x, k, stride, "x");
   const wideBias = bias && widened(bias, n, columns, "bias");
   const y = into ?? rec.alloc([...shape.slice(0, -1), columns], label);
   if (textured) {

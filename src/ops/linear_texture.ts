@@ -5,6 +5,7 @@ import type { Tensor } from "../gpu/tensor.ts";
 import { foldGrid } from "./fold_grid.ts";
 import type { KernelUse } from "./kernel_use.ts";
 import type { MatrixPart } from "./matrix.ts";
+import { copyRows, rowTexture } from "./texture_rows.ts";
 
 const kernel = defineKernel("linear_texture", source);
 const lanes = 16;
@@ -22,10 +23,6 @@ type Tile = readonly [number, number];
 const wideColumns = 2 * lanes * tiles.narrow[1] + 1;
 /** Products per sample from which on the large tile's longer compilation pays. */
 const largeProducts = 2 ** 29;
-/** Bytes of x in the texture at once. */
-const passBytes = 32 * 2 ** 20;
-/** Rows a whole number of pages apart would share few of a cache's sets. */
-const paddingTexels = 4;
 
 export const linearTextureUses: KernelUse[] = [
   { kernel, specialisations: Object.values(tiles).map(form) },
@@ -42,11 +39,8 @@ function chooseTile(rowsPerSample: number, columns: number, inputs: number): Til
   return rowsPerSample * columns * inputs >= largeProducts ? tiles.large : tiles.wide;
 }
 
-/** Values of x must be a multiple of this apart from row to row: copies want 256 bytes. */
-export const textureGranule = 64;
-
 export interface LinearTextureOptions {
-  /** [rows, a multiple of 64]. */
+  /** [rows, inputs]. */
   readonly x: Tensor;
   readonly rows: number;
   readonly rowsPerSample: number;
@@ -72,21 +66,10 @@ export interface LinearTextureOptions {
 /** The product with a weight in textures: as many rows of x at a time as its own texture holds. */
 export function linearTexture(rec: Recorder, options: LinearTextureOptions): void {
   const { x, rows, rowsPerSample, inputs, parts, bias, gate, y, params, label } = options;
-  const stride = x.byteLength / 4 / rows;
-  const width = stride / 4 + paddingTexels;
-  const fitting = Math.min(rec.gpu.limits.maxTextureDimension2D, passBytes / 16 / width);
-  const rowsAtOnce = Math.max(1, Math.floor(fitting / 16)) * 16;
-  for (let first = 0; first < rows; first += rowsAtOnce) {
-    const count = Math.min(rowsAtOnce, rows - first);
-    const texture = rec.scratchTexture(width, count);
-    rec.copyToTexture(x, texture, {
-      byteOffset: 4 * stride * first,
-      bytesPerRow: 4 * stride,
-      width: stride / 4,
-      height: count,
-      x: 0,
-      y: 0,
-    });
+  const layout = rowTexture(rec, inputs, 16);
+  for (let first = 0; first < rows; first += layout.rowsAtOnce) {
+    const count = Math.min(layout.rowsAtOnce, rows - first);
+    const texture = copyRows(rec, x, layout, first, count);
     for (const part of parts) {
       const tile = chooseTile(rowsPerSample, part.rows, inputs);
       const [gridX, gridY] = foldGrid(Math.ceil(count / tile[0]));
@@ -99,6 +82,7 @@ export function linearTexture(rec: Recorder, options: LinearTextureOptions): voi
           ...params,
           rows: count,
           first_row: first,
+          row_shift: layout.shift,
           n: part.rows,
           k8: inputs / 8,
           y_column: part.rowStart,

@@ -40,6 +40,9 @@ export interface Parameter {
 
 const halvesPerTexel = 8;
 
+/** Lanes lie over outputs where weights are texels: convolutions with fewer would leave too many idle. */
+const fewestOutputs = 128;
+
 /** Split matrices are cut at multiples of this many rows: whole tiles of the kernels. */
 const rowGranule = 64;
 
@@ -85,8 +88,9 @@ export class WeightParameter implements Parameter {
 
   /** Whether it lies in textures: f16 values to multiply with, where the device prefers that. */
   isTextured(dtype: "f32" | "f16", { prefersTextures, limits }: WeightGpu): boolean {
-    const { isFactor, targetRow } = this.layout;
-    return isFactor && dtype === "f16" && prefersTextures &&
+    const { isFactor, targetRow, taps } = this.layout;
+    const isWide = taps === 1 || this.totalRows >= fewestOutputs;
+    return isFactor && isWide && dtype === "f16" && prefersTextures &&
       targetRow / halvesPerTexel <= limits.maxTextureDimension2D;
   }
 

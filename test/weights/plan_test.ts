@@ -194,13 +194,15 @@ Deno.test("where the device prefers it, f16 weights to multiply with lie transpo
     stored("a", "F16", [70, 10], 0),
     stored("b", "F16", [70, 10], 700),
     stored("wide", "F32", [4, 8], 0),
-    stored("conv", "F16", [3, 2, 3, 3], 5),
+    stored("conv", "F16", [128, 2, 3, 3], 5),
+    stored("few", "F16", [127, 2, 3, 3], 5),
     stored("rows", "F16", [5, 8], 11),
   ]);
   const plan = new WeightPlan("net");
   const matrix = plan.matrix(["a", "b"], [70, 10]);
   const wide = plan.matrix("wide", [4, 8]);
-  const conv = plan.conv("conv", [3, 2, 3, 3]);
+  const conv = plan.conv("conv", [128, 2, 3, 3]);
+  const few = plan.conv("few", [127, 2, 3, 3]);
   const rows = plan.matrix("rows", [5, 8], { lookup: true });
   const before = gpu.ledger.bytes("weights");
   const limits = { ...limited(2 ** 20).limits, maxTextureDimension2D: 130 } as GPUSupportedLimits;
@@ -216,11 +218,12 @@ Deno.test("where the device prefers it, f16 weights to multiply with lie transpo
     assert.deepEqual([...await texels(texture!)], expected);
   }
   const taps = await texels(conv.parts[0]!.texture!);
-  const expected = Array.from({ length: 9 * 3 * 8 }, (_, i) => {
-    const [tap, output, channel] = [Math.floor(i / 24), Math.floor(i / 8) % 3, i % 8];
+  const expected = Array.from({ length: 9 * 128 * 8 }, (_, i) => {
+    const [tap, output, channel] = [Math.floor(i / 1024), Math.floor(i / 8) % 128, i % 8];
     return channel < 2 ? value(5 + output * 18 + channel * 9 + tap) : 0;
   });
   assert.deepEqual([...taps], expected);
+  assert.equal(few.parts[0]!.texture, undefined);
   assert.equal(wide.parts[0]!.texture, undefined);
   assert.equal(rows.parts[0]!.texture, undefined);
   assert.throws(() => conv.tensor.storage.buffer, /lies in a texture/);
