@@ -19,8 +19,8 @@ const first = performance.now();
 await engine.generate({ ...request, prompt: "a green square" });
 const second = performance.now();
 console.log(JSON.stringify({
-  open: opened - started,
-  first: first - opened,
-  second: second - first,
+  loading: opened - started,
+  "first image": first - opened,
+  "second image": second - first,
 }));
 Deno.exit(0);

@@ -87,7 +87,7 @@ export async function onnxModel(
 }
 
 /** Above this onnxruntime takes so long that what its first run compiles does not show. */
-const slowFlops = 5e10;
+const slowFlops = 2e10;
 
 /** onnxruntime's native WebGPU provider on our device; inputs and outputs stay there. */
 export async function onnxWebGpu(

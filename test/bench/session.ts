@@ -31,7 +31,7 @@ export async function openSession(
     .option("--json <file>", "write what was measured")
     .option("--only <names>", `some of ${groups.join(", ")}, by commas`)
     .option("--markdown", "print a table in Markdown", false)
-    .option("--seconds <n>", "time for each contender of each computation", Number, 1)
+    .option("--seconds <n>", "time for each contender of each computation", Number, 0.8)
     .parse(Deno.args, { from: "user" });
   const { json, only, markdown, seconds } = command.opts<Flags>();
   const selected = only?.split(",");
