@@ -33,7 +33,8 @@ const allowed: Record<string, readonly string[]> = {
     "image",
     "onnx",
   ],
-  http: ["pipeline", "weights", "gpu", "image"],
+  // The server and the command line decide which engines there are.
+  http: ["pipeline", "weights", "gpu", "image", "onnx"],
   web: ["pipeline", "weights", "gpu", "image"],
 };
 
