@@ -2,6 +2,9 @@
  * `deno task bench:peers`: the networks' computations on our kernels and on onnxruntime-web's WebGPU
  * and WebAssembly providers, in turn, in one process, on one device. The graphs hold standard
  * operators; weights are stored as f16 and widened while a graph loads, arithmetic is f32.
+ *
+ * On Mesa's llvmpipe with AVX-512 our kernels gain by 512-bit vectors and the WebGPU provider's lose:
+ * run it once more with LP_NATIVE_VECTOR_WIDTH=256 in the environment to see that provider's best.
  */
 import { gpu } from "../gpu.ts";
 import { blockCases, kernelCases } from "./cases/mod.ts";
