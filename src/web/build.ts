@@ -18,7 +18,7 @@ function importMap(linkFolder: string): Plugin {
         if (kind === "entry-point" || pluginData === importMap) return undefined;
         const name = path.split("/", path.startsWith("@") ? 2 : 1).join("/");
         const url = import.meta.resolve(path);
-        // .../registry.npmjs.org/<name>/<version>/<file>
+        // .../<host>/<name>/<version>/<file>
         const end = url.indexOf("/", url.indexOf(`/${name}/`) + name.length + 2);
         if (!url.startsWith("file:") || end < 0) {
           return { errors: [{ text: `${path} is no package of the import map: ${url}` }] };
