@@ -20,9 +20,9 @@
 // For adapters that run invocations as SIMD lanes of a CPU and fetch lane by lane. On llvmpipe with
 // 512-bit vectors the texel of x, which no lane has to itself, costs about 12 ns, 16 bytes of a
 // storage buffer 58; a texel of w with its unpacking about 50, if the lanes' texels are neighbours,
-// and 90 if each lies in a row of its own: then every fetch misses the first cache and the TLB's
-// first level. A fused multiply-add, 0.4. So a step of eight k of a 16 x 16 tile is 0.4 us of x, 0.8
-// of w and 0.8 of arithmetic.
+// and 90 if each lies in a line of its own: then every fetch misses the first level of cache and
+// TLB. A multiply-add is 0.4. So a step of eight k of a 16 x 16 tile takes 0.4 us for x, 0.8 for w
+// and 0.8 for arithmetic.
 struct Params {
   rows: u32, n: u32, k8: u32, y_stride: u32,
   y_column: u32, rows_per_sample: u32, gate_offset: u32, gate_stride: u32,

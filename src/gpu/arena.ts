@@ -6,7 +6,7 @@
  */
 import type { Gpu } from "./device.ts";
 import type { BufferHolder } from "./tensor.ts";
-import type { ScratchTexture } from "./texture.ts";
+import { type ScratchTexture, textureExtent } from "./texture.ts";
 
 export interface Slot extends BufferHolder {
   readonly size: number;
@@ -18,8 +18,10 @@ interface GrowingSlot extends Slot {
 }
 
 interface GrowingTexture extends ScratchTexture {
+  /** As asked for; the texture itself may be one texel larger. */
   width: number;
   height: number;
+  bytes: number;
   texture: GPUTexture;
   view: GPUTextureView;
 }
@@ -43,7 +45,7 @@ export class Arena {
   }
 
   get bytes(): number {
-    const textures = [...this.#textures.values()].reduce((sum, t) => sum + textureBytes(t), 0);
+    const textures = [...this.#textures.values()].reduce((sum, t) => sum + t.bytes, 0);
     return this.#slots.reduce((sum, slot) => sum + slot.size, textures);
   }
 
@@ -100,14 +102,19 @@ export class Arena {
   }
 
   #createTexture(width: number, height: number): GrowingTexture {
+    const { maxTextureDimension2D: largest } = this.#gpu.limits;
+    const extents = {
+      width: textureExtent(width, largest),
+      height: textureExtent(height, largest),
+    };
     const texture = this.#gpu.createTexture({
       label: `arena/texture/${width}`,
-      width,
-      height,
+      ...extents,
       format: "rgba32float",
       owner: "arena",
     });
-    return { width, height, texture, view: texture.createView() };
+    const bytes = 16 * extents.width * extents.height;
+    return { width, height, bytes, texture, view: texture.createView() };
   }
 
   #replace(slot: GrowingSlot, bytes: number): void {
@@ -132,8 +139,4 @@ export class Arena {
   #create(index: number, size: number): GPUBuffer {
     return this.#gpu.createBuffer({ label: `arena/${index}`, size, owner: "arena" });
   }
-}
-
-function textureBytes({ width, height }: ScratchTexture): number {
-  return 16 * width * height;
 }

@@ -19,6 +19,15 @@ export interface WeightTexture {
   readonly view: GPUTextureView;
 }
 
+/**
+ * The extent of a texture that has to hold `extent` texels: no power of two, if it may be larger.
+ * llvmpipe compiles every kernel anew for each texture whose extents differ in being one.
+ */
+export function textureExtent(extent: number, largest: number): number {
+  const up = Math.max(3, (extent & (extent - 1)) === 0 ? extent + 1 : extent);
+  return up <= largest ? up : extent;
+}
+
 /** A rectangle of a row-major f32 buffer, and where it goes in a texture; x and y in texels. */
 export interface TextureCopy {
   /** Bytes from the tensor's start; a multiple of 16. */

@@ -1,7 +1,7 @@
 /** One weight that a model declared: a handle before loading, GPU tensors after it. */
 import type { Gpu } from "../gpu/device.ts";
 import { type BufferHolder, bytesPerElement, type Tensor } from "../gpu/tensor.ts";
-import type { WeightTexture } from "../gpu/texture.ts";
+import { textureExtent, type WeightTexture } from "../gpu/texture.ts";
 import type { RowLayout } from "./layout.ts";
 
 /** What loading needs of the device. */
@@ -140,10 +140,11 @@ export class WeightParameter implements Parameter {
   }
 
   #texture(gpu: WeightGpu, label: string, rows: number): WeightTexture {
+    const { maxTextureDimension2D: largest } = gpu.limits;
     const texture = gpu.createTexture({
       label,
-      width: rows,
-      height: this.layout.targetRow / halvesPerTexel,
+      width: textureExtent(rows, largest),
+      height: textureExtent(this.layout.targetRow / halvesPerTexel, largest),
       format: "rgba32uint",
       owner: "weights",
     });

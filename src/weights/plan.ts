@@ -130,7 +130,10 @@ export class WeightPlan {
     problems.throwIfAny(`${this.name} (${checkpoint.name})`);
   }
 
-  /** Bytes of GPU memory that `load` will take, if every BF16 value fits f16. */
+  /**
+   * Bytes of GPU memory that `load` will take, if every BF16 value fits f16; where weights lie in
+   * textures, a little more.
+   */
   gpuBytes(checkpoint: Checkpoint, weightType: WeightType = "auto"): number {
     this.check(checkpoint);
     return this.#parameters.reduce(

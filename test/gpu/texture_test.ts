@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { attention } from "../../src/ops/attention.ts";
+import { textureExtent } from "../../src/gpu/texture.ts";
 import { gpu, input, random } from "../gpu.ts";
 
 const heads = 2;
@@ -31,6 +32,14 @@ Deno.test("a scratch texture grows under a recorded program, which then copies i
   const texture = gpu.arena.texture(width, 10);
   assert.ok(texture.height >= 300, "a lower one takes the higher one");
   assert.equal(texture, gpu.arena.texture(width, 300));
+  assert.deepEqual([1, 2, 3, 4, 255, 256].map((n) => textureExtent(n, 256)), [
+    3,
+    3,
+    3,
+    5,
+    255,
+    256,
+  ]);
 });
 
 Deno.test("the ledger holds scratch textures and forgets them with the arena", () => {
