@@ -53,7 +53,7 @@ Deno.test({
             prompt,
             seed: "3",
             ...settings,
-            num_inference_steps: `${150 - 40 * k}`,
+            num_inference_steps: `${80 - 20 * k}`,
           });
         }
         await page.fill("#seed", "");
