@@ -28,6 +28,17 @@ export interface Row {
   readonly differences?: readonly number[] | undefined;
 }
 
+/** Weights are the same f16 for all and arithmetic is f32: only the order of sums differs. */
+const largestDifference = 1e-6;
+
+/** NMSE of a contender whose result is not ours; `index` as in `times`. */
+function wrongBy({ differences }: Row, index: number): string | undefined {
+  const difference = differences?.[index - 1] ?? 0;
+  return difference <= largestDifference
+    ? undefined
+    : `another result (NMSE ${difference.toExponential(1)})`;
+}
+
 export interface Report {
   readonly machine: Machine;
   readonly limits?: AdapterLimits | undefined;
@@ -53,7 +64,10 @@ export function describeMachine({ machine, limits }: Report): string {
 export function describeRow(row: Row, limits: AdapterLimits | undefined): string {
   const [own] = row.times;
   const lines = row.times.map((time, i) => {
-    const ratio = i > 0 && own ? `, ours is ${times(time.best / own.best)} as fast` : "";
+    const wrong = wrongBy(row, i);
+    const ratio = i > 0 && own
+      ? `, ${wrong ?? `ours is ${times(time.best / own.best)} as fast`}`
+      : "";
     const share = i === 0 && limits ? ofLimit(row, time, limits) : undefined;
     const idle = i === 0 && row.idle !== undefined ? `, device idle ${percent(row.idle)}` : "";
     return `  ${time.name.padEnd(30)} best ${milliseconds(time.best)}, median ${
@@ -87,10 +101,11 @@ export function toMarkdown(report: Report): string {
       rate(row, first).replace(", ", ""),
       share === undefined ? "" : percent(share),
       ...others.flatMap((name) => {
-        const other = row.times.find((time) => time.name === name);
-        return other
-          ? [milliseconds(other.best) + rate(row, other), times(other.best / first.best)]
-          : ["", ""];
+        const index = row.times.findIndex((time) => time.name === name);
+        const other = row.times[index];
+        if (!other) return ["", ""];
+        const ratio = wrongBy(row, index) ?? times(other.best / first.best);
+        return [milliseconds(other.best) + rate(row, other), ratio];
       }),
     ];
   });

@@ -5,12 +5,10 @@ import type { CaseContender } from "./contenders.ts";
 import { race, type RaceOptions } from "./race.ts";
 import type { Row } from "./report.ts";
 
-/** Weights are the same f16 for all and arithmetic is f32: only the order of sums differs. */
-const limit = 1e-6;
-
 /**
+ * A contender whose result differs from ours is marked in the report: its time says nothing.
+ *
  * @param contenders ours first; all are disposed of
- * @throws {Error} if a contender's result differs from ours: then its time says nothing
  */
 export async function runCase(
   bench: BenchCase,
@@ -23,11 +21,7 @@ export async function runCase(
   const differences = [];
   for (const other of others) {
     const outputs = await other.outputs();
-    const difference = Math.max(...wanted.map((values, i) => nmse(outputs[i] ?? [], values)));
-    if (!(difference <= limit)) {
-      throw new Error(`${bench.name}: ${other.name} differs from ours, NMSE ${difference}`);
-    }
-    differences.push(difference);
+    differences.push(Math.max(...wanted.map((values, i) => nmse(outputs[i] ?? [], values))));
   }
   for (const contender of contenders) await contender.dispose();
   const { group, name, flops, bytes } = bench;
