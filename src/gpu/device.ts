@@ -214,7 +214,7 @@ export class Gpu {
     return this.#absent ??= this.createTensor([4], "absent", "other");
   }
 
-  /** Two absent tensors must be different buffers where one is written. */
+  /** Starts a recording; its pipelines and memory are this device's. */
   record(label: string): Recorder {
     if (this.#lost) throw this.#lost;
     return new Recorder(this, label);

@@ -32,6 +32,14 @@ export function reshape(tensor: Tensor, shape: readonly number[]): Tensor {
   return { ...tensor, shape };
 }
 
+/**
+ * Values from one row of a weight to the next in GPU memory: padded with zeros to a multiple of 8, so
+ * that rows begin at 16 bytes, whatever the type.
+ */
+export function rowStride(columns: number): number {
+  return Math.ceil(columns / 8) * 8;
+}
+
 /** `count` entries along the first axis from `first` on: a view. */
 export function rowsOf(tensor: Tensor, first: number, count = 1): Tensor {
   const bytes = elements(tensor.shape.slice(1)) * bytesPerElement[tensor.dtype];

@@ -1,5 +1,5 @@
 import type { Recorder } from "../gpu/program.ts";
-import { elements, reshape, type Tensor } from "../gpu/tensor.ts";
+import { elements, reshape, rowStride, type Tensor } from "../gpu/tensor.ts";
 import { add } from "./add.ts";
 import { conv2dTexture } from "./conv2d_texture.ts";
 import { chooseVariant, variants } from "./conv2d_variants.ts";
@@ -143,7 +143,7 @@ function check(
     fail("weight", weight.shape, "[O, odd, odd, a multiple of 8]");
   }
   const given = x.shape.at(-1)!;
-  if (x.dtype !== "f32" || x.shape.length !== 4 || Math.ceil(given / 8) * 8 !== channels) {
+  if (x.dtype !== "f32" || x.shape.length !== 4 || rowStride(given) !== channels) {
     fail(`x (${x.dtype})`, x.shape, `[B, H, W, up to ${channels}] f32`);
   }
   if (elements(bias.shape) !== n) fail("bias", bias.shape, `[${n}]`);

@@ -1,12 +1,19 @@
 import type { Specialisation } from "../gpu/kernel.ts";
 import type { Recorder } from "../gpu/program.ts";
-import { type DType, elements, type PerSample, reshape, type Tensor } from "../gpu/tensor.ts";
+import {
+  type DType,
+  elements,
+  type PerSample,
+  reshape,
+  rowStride,
+  type Tensor,
+} from "../gpu/tensor.ts";
 import { add } from "./add.ts";
 import { foldGrid } from "./fold_grid.ts";
 import type { KernelUse } from "./kernel_use.ts";
 import { linearTexture } from "./linear_texture.ts";
 import { chooseVariant, type LinearVariant, variants } from "./linear_variants.ts";
-import { type Matrix, rowStride } from "./matrix.ts";
+import type { Matrix } from "./matrix.ts";
 import { resizeRows } from "./resize_rows.ts";
 
 /** Order: the kernels' ACTIVATION. */

@@ -22,11 +22,6 @@ export interface Matrix {
   readonly rowStride?: number;
 }
 
-/** Values from one row of a weight to the next: rows begin at 16 bytes, whatever the type. */
-export function rowStride(columns: number): number {
-  return Math.ceil(columns / 8) * 8;
-}
-
 /** An activation [N, K] (or [1, N, K]) in the place of a weight. */
 export function matrixOf(tensor: Tensor): Matrix {
   const shape = tensor.shape.slice(-2);

@@ -214,7 +214,7 @@ class LocalEngine implements Engine {
   }
 }
 
-export function reportAdapter(
+function reportAdapter(
   { vendor, architecture, description }: AdapterSummary,
   device: GPUDevice,
   vectorBits?: number,

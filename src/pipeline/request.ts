@@ -8,7 +8,7 @@ const mostSteps = 1000;
 const mostImages = 64;
 
 /** A seed for a request that named none. */
-export function randomSeed(): number {
+function randomSeed(): number {
   return crypto.getRandomValues(new Uint32Array(1))[0]!;
 }
 

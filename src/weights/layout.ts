@@ -3,11 +3,7 @@
  * row of a stored tensor becomes a target row of the GPU tensor, so that any range of rows can be
  * converted and written on its own.
  */
-
-/** Values from one row of a matrix to the next: `k` rounded up to a multiple of 8 (16 bytes of f16). */
-export function rowStride(k: number): number {
-  return Math.ceil(k / 8) * 8;
-}
+import { rowStride } from "../gpu/tensor.ts";
 
 export interface RowLayout {
   /** Shape of the GPU tensor; the last extent without its rows' padding for a matrix. */

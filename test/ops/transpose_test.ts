@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { rowStride } from "../../src/ops/matrix.ts";
+import { rowStride } from "../../src/gpu/tensor.ts";
 import { transpose } from "../../src/ops/transpose.ts";
 import { gpu, input, random, run } from "../gpu.ts";
 import { transpose as reference } from "../reference/transpose.ts";
