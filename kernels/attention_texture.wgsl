@@ -5,19 +5,21 @@
 // keys           texels of four f32; row j holds k | v of key j, sample after sample along x
 // relative_bias  (H, 2T-1) f32: added to score (i, j) at j - i + T - 1, if HAS_BIAS
 // output         (B, T, H*D) f32 as vec4f
-// params         T, the count of keys, the scores' scale, the first sample in the texture; if
-//                causal is 1, query i sees keys j <= i
+// params         T, the count of keys, the scores' scale, the first sample in the texture and the
+//                first query of this dispatch; if causal is 1, query i sees keys j <= i
 //
 // Specialise: HEAD_CHUNKS = D / 4, QUERIES rows a lane, KEYS a step, HAS_BIAS.
-// Grid: (ceil(T / (LANES * QUERIES)), H, samples in the texture); a lane owns QUERIES rows, LANES
-// apart, and keeps their q and sums in registers, or in the stack's cache lines.
-// Numerics: f32; scores carry log2(e), exponentials are to base 2.
+// Grid: (tiles of LANES * QUERIES queries, H, samples in the texture); a lane owns QUERIES rows,
+// LANES apart, and keeps their q and sums in registers, or in the stack's cache lines.
+// Numerics: f32; a score is one chain of fma over d, the order of keys is theirs: a row's bits do
+// not depend on QUERIES. Scores carry log2(e), exponentials are to base 2.
 //
 // Arithmetic of a step: every lane reads the same 2 * HEAD_CHUNKS * KEYS texels for
-// 2 * D * KEYS * QUERIES fused multiply-adds: 4 * QUERIES a texel. On llvmpipe (512-bit vectors) a
-// texel of a storage texture costs about 11 ns, of a sampled one 34, 16 bytes of a storage buffer
-// 58, all loops over the lanes; a multiply-add 0.2 to 0.5. So at 16 a texel loads still weigh as
-// much as arithmetic. More rows a lane compile for seconds longer and waste more of the last tile.
+// 2 * D * KEYS * QUERIES multiply-adds: 4 * QUERIES a texel. On llvmpipe (512-bit vectors) a texel
+// of a storage texture is some 90 instructions and 10 to 20 ns, for it is fetched lane by lane; a
+// multiply-add is two instructions, which arrive from the second level of cache at 0.3 to 0.5 ns.
+// Eight rows a lane balance the two. What is summed up in a row of loops stays within 32 registers:
+// one number a row and key for scores, one texel's four a row for values.
 
 const HEAD_CHUNKS = 16u;
 const QUERIES = 4u;
@@ -31,6 +33,7 @@ struct Params {
   tokens: u32,
   scale: f32,
   first_sample: u32,
+  first_query: u32,
   causal: u32,
 }
 
@@ -51,7 +54,7 @@ fn main(
   let sample = params.first_sample + group.z;
   let width = params.heads * HEAD_CHUNKS;
   let key_column = 2u * width * group.z + head * HEAD_CHUNKS;
-  let first_row = group.x * QUERIES * LANES + lane;
+  let first_row = params.first_query + group.x * QUERIES * LANES + lane;
   let last_row = params.query_tokens - 1u;
 
   var q: array<array<vec4f, HEAD_CHUNKS>, QUERIES>;
@@ -73,15 +76,16 @@ fn main(
     visible[r] = select(params.tokens, row + 1u, params.causal == 1u);
     bias_base[r] = head * (2u * params.query_tokens - 1u) + last_row - row;
   }
-  let tile_end = min(params.query_tokens, (group.x + 1u) * QUERIES * LANES);
+  let tile_end = min(
+    params.query_tokens, params.first_query + (group.x + 1u) * QUERIES * LANES);
   let end = select(params.tokens, tile_end, params.causal == 1u);
 
   for (var key = 0u; key < end; key += KEYS) {
     // Explicit zeros: naga does not reset a loop's own variables.
-    var products: array<array<vec4f, KEYS>, QUERIES>;
+    var scores: array<array<f32, KEYS>, QUERIES>;
     for (var r = 0u; r < QUERIES; r++) { // unroll
       for (var j = 0u; j < KEYS; j++) { // unroll
-        products[r][j] = vec4f(0.0);
+        scores[r][j] = 0.0;
       }
     }
     for (var d = 0u; d < HEAD_CHUNKS; d++) { // unroll
@@ -89,8 +93,10 @@ fn main(
         // Keys past the last are its copies, with weight 0.
         let row = min(key + j, params.tokens - 1u);
         let k = textureLoad(keys, vec2u(key_column + d, row));
-        for (var r = 0u; r < QUERIES; r++) { // unroll
-          products[r][j] = fma(q[r][d], k, products[r][j]);
+        for (var e = 0u; e < 4u; e++) { // unroll
+          for (var r = 0u; r < QUERIES; r++) { // unroll
+            scores[r][j] = fma(q[r][d][e], k[e], scores[r][j]);
+          }
         }
       }
     }
@@ -100,7 +106,7 @@ fn main(
     for (var r = 0u; r < QUERIES; r++) { // unroll
       var larger = maximum[r];
       for (var j = 0u; j < KEYS; j++) { // unroll
-        var score = dot(products[r][j], vec4f(1.0));
+        var score = scores[r][j];
         if (HAS_BIAS) {
           score += LOG2_E * relative_bias[bias_base[r] + min(key + j, params.tokens - 1u)];
         }
@@ -117,14 +123,15 @@ fn main(
     }
 
     for (var d = 0u; d < HEAD_CHUNKS; d++) { // unroll
-      for (var r = 0u; r < QUERIES; r++) { // unroll
-        sum[r][d] *= shrink[r];
-      }
+      var v: array<vec4f, KEYS>;
       for (var j = 0u; j < KEYS; j++) { // unroll
         let row = min(key + j, params.tokens - 1u);
-        let v = textureLoad(keys, vec2u(key_column + width + d, row));
-        for (var r = 0u; r < QUERIES; r++) { // unroll
-          sum[r][d] = fma(vec4f(weight[r][j]), v, sum[r][d]);
+        v[j] = textureLoad(keys, vec2u(key_column + width + d, row));
+      }
+      for (var r = 0u; r < QUERIES; r++) { // unroll
+        sum[r][d] *= shrink[r];
+        for (var j = 0u; j < KEYS; j++) { // unroll
+          sum[r][d] = fma(vec4f(weight[r][j]), v[j], sum[r][d]);
         }
       }
     }

@@ -10,21 +10,41 @@ const lanes = 16;
 
 export const attentionTextureUses: KernelUse[] = [{
   kernel,
-  specialisations: [64, 16, 32, 40, 80, 96, 128].map((headDim) => form(headDim, false)).concat(
-    form(64, true),
-  ),
+  specialisations: [64, 16, 32, 40, 80, 96, 128].flatMap((headDim) => [
+    form(headDim, rowsOf(headDim).few, false),
+    form(headDim, rowsOf(headDim).many, false),
+  ]).concat(form(64, rowsOf(64).few, true), form(64, rowsOf(64).many, true)),
 }];
 
-/** Rows a lane owns: a head twice as wide leaves registers for half of them. */
-function queriesOf(headDim: number): number {
-  return headDim <= 64 ? 4 : 2;
+/** Rows a lane owns where there are many or few; a head twice as wide leaves room for half of them. */
+function rowsOf(headDim: number): { readonly many: number; readonly few: number } {
+  return headDim <= 64 ? { many: 8, few: 4 } : { many: 4, few: 2 };
 }
 
-function form(headDim: number, hasBias: boolean): Specialisation {
+function form(headDim: number, queries: number, hasBias: boolean): Specialisation {
   return {
-    const: { HEAD_CHUNKS: headDim / 4, QUERIES: queriesOf(headDim) },
+    const: { HEAD_CHUNKS: headDim / 4, QUERIES: queries },
     override: { HAS_BIAS: hasBias },
   };
+}
+
+/** Queries `first` to `first + tiles * rows * lanes`, `rows` of them a lane. */
+interface Span {
+  readonly first: number;
+  readonly tiles: number;
+  readonly rows: number;
+}
+
+/** Whole tiles of many rows a lane, and one of few if those hold the rest. */
+function spans(queries: number, headDim: number): Span[] {
+  const { many, few } = rowsOf(headDim);
+  const rest = queries % (many * lanes);
+  const last = rest > 0 && rest <= few * lanes;
+  const tiles = (last ? Math.floor : Math.ceil)(queries / (many * lanes));
+  return [
+    { first: 0, tiles, rows: many },
+    { first: tiles * many * lanes, tiles: Number(last), rows: few },
+  ].filter((span) => span.tiles > 0);
 }
 
 /** Whether keys and values of these streams can be copied to a texture, and the kernel holds a row. */
@@ -72,26 +92,29 @@ export function attentionTexture(rec: Recorder, options: AttentionOptions): Tens
     }
     for (const [i, queries] of streams.entries()) {
       const queryTokens = queries.shape[1]!;
-      rec.dispatch({
-        label: `attention/${label}`,
-        kernel,
-        specialise: form(headDim, relativeBias !== undefined),
-        bindings: {
-          queries,
-          keys: texture,
-          relative_bias: relativeBias ?? rec.gpu.absent,
-          output: outputs[i]!,
-        },
-        params: {
-          heads,
-          query_tokens: queryTokens,
-          tokens,
-          scale,
-          first_sample: first,
-          causal: Number(causal),
-        },
-        grid: [Math.ceil(queryTokens / (lanes * queriesOf(headDim))), heads, samples],
-      });
+      for (const { first: firstQuery, tiles, rows } of spans(queryTokens, headDim)) {
+        rec.dispatch({
+          label: `attention/${label}`,
+          kernel,
+          specialise: form(headDim, rows, relativeBias !== undefined),
+          bindings: {
+            queries,
+            keys: texture,
+            relative_bias: relativeBias ?? rec.gpu.absent,
+            output: outputs[i]!,
+          },
+          params: {
+            heads,
+            query_tokens: queryTokens,
+            tokens,
+            scale,
+            first_sample: first,
+            first_query: firstQuery,
+            causal: Number(causal),
+          },
+          grid: [tiles, heads, samples],
+        });
+      }
     }
   }
   return outputs;

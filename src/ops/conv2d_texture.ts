@@ -1,3 +1,4 @@
+import threeSource from "../../kernels/conv2d_3x3_texture.wgsl" with { type: "text" };
 import source from "../../kernels/conv2d_texture.wgsl" with { type: "text" };
 import { defineKernel, type Specialisation } from "../gpu/kernel.ts";
 import type { Recorder } from "../gpu/program.ts";
@@ -8,6 +9,8 @@ import type { MatrixPart } from "./matrix.ts";
 import { copyRows, rowTexture } from "./texture_rows.ts";
 
 const kernel = defineKernel("conv2d_texture", source);
+/** 3 x 3, stride 1: nearly all of the VAE's work. */
+const three = defineKernel("conv2d_3x3_texture", threeSource);
 const lanes = 16;
 
 /** Pixels of one row x outputs an invocation. */
@@ -16,8 +19,10 @@ type Tile = readonly [number, number];
 
 /** Outputs from which on the narrow tile would read x twice. */
 const wideOutputs = lanes * tiles.narrow[1] + 1;
+
 export const conv2dTextureUses: KernelUse[] = [
   { kernel, specialisations: Object.values(tiles).map(form) },
+  { kernel: three, specialisations: Object.values(tiles).map(form) },
 ];
 
 function form([threadM, threadN]: Tile): Specialisation {
@@ -45,6 +50,7 @@ export function conv2dTexture(rec: Recorder, options: Conv2dTextureOptions): voi
   const [batch, height, width, channels] = x.shape as [number, number, number, number];
   const [, outHeight, outWidth, columns] = y.shape as [number, number, number, number];
   const upsample = Number(options.upsample);
+  const isThree = options.kernel === 3 && stride === 1 && pad === 1;
   const layout = rowTexture(rec, channels, (options.kernel + 1) * width);
   const linesAtOnce = Math.floor(layout.rowsAtOnce / width);
 
@@ -67,7 +73,7 @@ export function conv2dTexture(rec: Recorder, options: Conv2dTextureOptions): voi
       const [gridX, gridY] = foldGrid((end - line) * Math.ceil(outWidth / tile[0]));
       rec.dispatch({
         label: `conv2d/${label}`,
-        kernel,
+        kernel: isThree ? three : kernel,
         specialise: form(tile),
         bindings: { x: texture, w: part.texture!, bias, y },
         params: {
