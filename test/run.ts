@@ -5,37 +5,65 @@
 // deno-lint-ignore-file no-console
 import { ensureAdapter, installPackages } from "../adapter.ts";
 
+/** Processes side by side: most of a test's time is one thread that compiles kernels. */
+const lanes = 2;
+/** Test files of one process: each opens the device again, and compiles its kernels. */
+const filesAtOnce = 4;
+const longest = ["foreign/", "ops/", "web/", "onnx/", "pipeline/", "http/"];
+
 const log = (line: string) => console.error(line);
 await ensureAdapter({ install: true, log });
 if (!await exists("/usr/bin/chromium")) {
   await installPackages(["chromium"], "The page's tests need a browser", log);
 }
 
-const paths = Deno.args.some((arg) => !arg.startsWith("-")) ? [] : ["test"];
-const child = new Deno.Command(Deno.execPath(), {
-  args: ["test", "-A", ...paths, ...Deno.args],
-  env: { NO_COLOR: "1" },
-  stdout: "piped",
-  stderr: "inherit",
-}).spawn();
-
+const given = Deno.args.some((arg) => !arg.startsWith("-"));
+const queue: string[][] = given ? [[]] : chunks(await testFiles(new URL("./", import.meta.url)));
 let passed = 0;
 let failed = 0;
-let tail = "";
-const decoder = new TextDecoder();
-for await (const chunk of child.stdout) {
-  await Deno.stdout.write(chunk);
-  tail = (tail + decoder.decode(chunk, { stream: true })).slice(-20_000);
-}
-for (const [, ok, bad] of tail.matchAll(/\| (\d+) passed.*? \| (\d+) failed/g)) {
-  passed = Number(ok);
-  failed = Number(bad);
-}
-const { success } = await child.status;
-// A file that does not even load counts as a failure, too.
-if (!success && failed === 0) failed = 1;
+await Promise.all(Array.from({ length: lanes }, async () => {
+  for (let files = queue.shift(); files; files = queue.shift()) await run(files);
+}));
 console.log(`${passed} passed, ${failed} failed`);
-Deno.exit(success && passed > 0 ? 0 : 1);
+Deno.exit(failed === 0 && passed > 0 ? 0 : 1);
+
+/** Runs some files in a process of their own, and prints what it said when it is done. */
+async function run(files: readonly string[]): Promise<void> {
+  const { success, stdout } = await new Deno.Command(Deno.execPath(), {
+    args: ["test", "-A", ...files, ...Deno.args],
+    env: { NO_COLOR: "1" },
+    stdout: "piped",
+    stderr: "inherit",
+  }).output();
+  await Deno.stdout.write(stdout);
+  const [, ok, bad] = /\| (\d+) passed.*? \| (\d+) failed/.exec(
+    new TextDecoder().decode(stdout.subarray(-2000)),
+  ) ?? [];
+  passed += Number(ok ?? 0);
+  // A file that does not even load counts as a failure, too.
+  failed += Math.max(Number(bad ?? 0), success ? 0 : 1);
+}
+
+/** All test files, by path; those of the longest folders first, so that none of them comes last. */
+async function testFiles(folder: URL): Promise<string[]> {
+  const files: string[] = [];
+  for await (const { name, isDirectory } of Deno.readDir(folder)) {
+    if (isDirectory) files.push(...await testFiles(new URL(`${name}/`, folder)));
+    else if (name.endsWith("_test.ts")) files.push(new URL(name, folder).pathname);
+  }
+  const rank = (file: string) => {
+    const place = longest.findIndex((part) => file.includes(`/test/${part}`));
+    return place < 0 ? longest.length : place;
+  };
+  return files.sort((a, b) => rank(a) - rank(b) || (a < b ? -1 : 1));
+}
+
+function chunks(files: readonly string[]): string[][] {
+  return Array.from(
+    { length: Math.ceil(files.length / filesAtOnce) },
+    (_, i) => files.slice(i * filesAtOnce, (i + 1) * filesAtOnce),
+  );
+}
 
 async function exists(path: string): Promise<boolean> {
   try {
