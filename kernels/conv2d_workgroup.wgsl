@@ -8,7 +8,8 @@
 // y       (batch, out_height, out_width, y_stride)  f32; columns from y_column on are written
 // params  as conv2d_tile.wgsl; lanes_n is not used
 //
-// Specialise: LANES, WEIGHT_F16.
+// Specialise: LANES, WEIGHT_F16; alias weight4, the type of w in workgroup memory, as in
+// linear_workgroup.wgsl.
 // Grid: LANES x LANES invocations a workgroup, each 8 pixels x 8 outputs; workgroups:
 // y * grid_x + x over tiles of pixels, z over tiles of outputs.
 // Numerics: f32; every output is one chain of fma over q, p, c in ascending order, as in
@@ -32,10 +33,11 @@ const LANES = 8u;
 const TILE = 8u * LANES;
 const STEP = 16u;
 const WEIGHT_F16 = true;
+alias weight4 = vec4f;
 
 // By channel, four pixels (or outputs) a vec4f.
 var<workgroup> tile_x: array<array<vec4f, TILE / 4u>, STEP>;
-var<workgroup> tile_w: array<array<vec4f, TILE / 4u>, STEP>;
+var<workgroup> tile_w: array<array<weight4, TILE / 4u>, STEP>;
 
 @compute @workgroup_size(LANES * LANES)
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lane: u32) {
@@ -88,13 +90,15 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) la
           four[i] = select(vec4f(), weight(taps * params.c8 + c, part), exists);
         }
         for (var e = 0u; e < 4u; e++) { // unroll
-          tile_w[4u * part + e][quad] = vec4f(four[0][e], four[1][e], four[2][e], four[3][e]);
+          tile_w[4u * part + e][quad] = weight4(
+            vec4f(four[0][e], four[1][e], four[2][e], four[3][e]));
         }
       }
       workgroupBarrier();
       for (var e = 0u; e < STEP; e++) {
         let a = array<vec4f, 2>(tile_x[e][2u * lane_m], tile_x[e][2u * lane_m + 1u]);
-        let b = array<vec4f, 2>(tile_w[e][2u * lane_n], tile_w[e][2u * lane_n + 1u]);
+        let b = array<vec4f, 2>(
+          vec4f(tile_w[e][2u * lane_n]), vec4f(tile_w[e][2u * lane_n + 1u]));
         for (var i = 0u; i < 8u; i++) { // unroll
           acc[i][0] = fma(vec4f(a[i / 4u][i % 4u]), b[0], acc[i][0]);
           acc[i][1] = fma(vec4f(a[i / 4u][i % 4u]), b[1], acc[i][1]);

@@ -34,10 +34,27 @@ fn main(
   let mean = moments[sample * 2u * params.channels4 + channel];
   let scale = moments[(sample * 2u + 1u) * params.channels4 + channel];
   let offset = bias[channel];
-  for (var p = 0u; p < pixels; p++) {
-    let at = base + p * params.channels4;
-    var value = (x[at] - mean) * scale + offset;
-    if (SILU) { value = value / (1.0 + exp(min(-value, vec4f(80.0)))); }
-    y[at] = value;
+  let step = params.channels4;
+  let whole = pixels - pixels % 4u;
+  for (var p = 0u; p < whole; p += 4u) {
+    let at = base + p * step;
+    let a = x[at];
+    let b = x[at + step];
+    let c = x[at + 2u * step];
+    let d = x[at + 3u * step];
+    y[at] = norm(a, mean, scale, offset);
+    y[at + step] = norm(b, mean, scale, offset);
+    y[at + 2u * step] = norm(c, mean, scale, offset);
+    y[at + 3u * step] = norm(d, mean, scale, offset);
   }
+  for (var p = whole; p < pixels; p++) {
+    let at = base + p * step;
+    y[at] = norm(x[at], mean, scale, offset);
+  }
+}
+
+fn norm(value: vec4f, mean: vec4f, scale: vec4f, offset: vec4f) -> vec4f {
+  let normed = (value - mean) * scale + offset;
+  if (SILU) { return normed / (1.0 + exp(min(-normed, vec4f(80.0)))); }
+  return normed;
 }

@@ -8,8 +8,9 @@
 // y       (rows, y_stride)        f32; columns y_column .. y_column + n rounded up to 4 are written
 // params  as linear_tile.wgsl; lanes_n is not used
 //
-// Specialise: LANES, WEIGHT_F16; override ACTIVATION (0 none, 1 gelu tanh, 2 gelu, 3 quick gelu,
-// 4 silu).
+// Specialise: LANES, WEIGHT_F16; alias weight4, the type of w in workgroup memory: vec4f, or vec4h
+// for f16 weights where the device has shader-f16, which holds them exactly; override ACTIVATION
+// (0 none, 1 gelu tanh, 2 gelu, 3 quick gelu, 4 silu).
 // Grid: LANES x LANES invocations a workgroup, each 8 x 8 outputs; workgroups: y * grid_x + x over
 // tiles of rows, z over tiles of columns.
 // Numerics: f32; every output is one chain of fma over k in ascending order, as in
@@ -18,7 +19,8 @@
 // Arithmetic, for LANES = 8 (64 x 64 outputs, 64 invocations) and 16 (128 x 128, 256):
 //   device memory      64 B of x and 32 B of w (f16) a row or column and step of 16 k, for
 //                      2 * 16 * TILE flop: 64 x 64: 21 flop a byte, 128 x 128: 43
-//   workgroup memory   4 vec4f for 64 fma: 2 flop a byte; 8 KiB or 16 KiB, the least any device has
+//   workgroup memory   4 vec4f for 64 fma: 2 flop a byte, 2.7 with vec4h; 8 KiB or 16 KiB, the least
+//                      any device has, 6 or 12 with vec4h
 //   registers          64 sums, 16 operands: some 100 of 32 bits, so 256 invocations of 128 x 128
 //                      leave room for two workgroups in a register file of 64 Ki
 struct Params {
@@ -38,11 +40,12 @@ const LANES = 8u;
 const TILE = 8u * LANES;
 const STEP = 16u;
 const WEIGHT_F16 = true;
+alias weight4 = vec4f;
 override ACTIVATION = 0u;
 
 // By k, four rows (or columns) a vec4f.
 var<workgroup> tile_x: array<array<vec4f, TILE / 4u>, STEP>;
-var<workgroup> tile_w: array<array<vec4f, TILE / 4u>, STEP>;
+var<workgroup> tile_w: array<array<weight4, TILE / 4u>, STEP>;
 
 @compute @workgroup_size(LANES * LANES)
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lane: u32) {
@@ -71,13 +74,14 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) la
           vec4f(), weight(column * params.k8 + k, part), 2u * k + part < 2u * params.k8);
       }
       for (var e = 0u; e < 4u; e++) { // unroll
-        tile_w[4u * part + e][quad] = vec4f(v[0][e], v[1][e], v[2][e], v[3][e]);
+        tile_w[4u * part + e][quad] = weight4(vec4f(v[0][e], v[1][e], v[2][e], v[3][e]));
       }
     }
     workgroupBarrier();
     for (var e = 0u; e < STEP; e++) {
       let a = array<vec4f, 2>(tile_x[e][2u * lane_m], tile_x[e][2u * lane_m + 1u]);
-      let b = array<vec4f, 2>(tile_w[e][2u * lane_n], tile_w[e][2u * lane_n + 1u]);
+      let b = array<vec4f, 2>(
+        vec4f(tile_w[e][2u * lane_n]), vec4f(tile_w[e][2u * lane_n + 1u]));
       for (var i = 0u; i < 8u; i++) { // unroll
         acc[i][0] = fma(vec4f(a[i / 4u][i % 4u]), b[0], acc[i][0]);
         acc[i][1] = fma(vec4f(a[i / 4u][i % 4u]), b[1], acc[i][1]);

@@ -1,0 +1,67 @@
+// First pass of GroupNorm: mean and sum of centred squares of every channel over a strip of pixels,
+// as group_norm_strips.wgsl, for adapters that fetch texels at a fraction of a buffer's cost.
+//
+// x        f32; pixel i of this pass's has its channels 4 e .. 4 e + 3 in texel
+//          (i % 2^pixel_shift * channels4 + e, i / 2^pixel_shift); pixel 0 is first_pixel of all
+// strips   (samples, strip_count, 2, channels) f32: means, then sums of squared distances to them
+// params   channels4 counts vec4f; a strip is strip_pixels pixels, a sample's last perhaps fewer;
+//          count invocations from the strip first_strip of all samples' on
+//
+// Grid: one invocation for four channels of a strip, 64 a workgroup, folded into y.
+// Numerics: four pixels at a time their mean and centred squares, joined by Chan's formula: x is
+// read once and the squares are of centred values. What a strip holds depends on the sample's own
+// size only.
+struct Params {
+  count: u32, pixels: u32, channels4: u32, strip_pixels: u32, strip_count: u32,
+  first_strip: u32, first_pixel: u32, pixel_shift: u32,
+}
+
+@group(0) @binding(0) var x: texture_storage_2d<rgba32float, read>;
+@group(0) @binding(1) var<storage, read_write> strips: array<vec4f>;
+@group(0) @binding(2) var<uniform> params: Params;
+
+@compute @workgroup_size(64)
+fn main(
+  @builtin(workgroup_id) group: vec3u,
+  @builtin(num_workgroups) groups: vec3u,
+  @builtin(local_invocation_index) lane: u32,
+) {
+  let i = (group.y * groups.x + group.x) * 64u + lane;
+  if (i >= params.count) { return; }
+  let channel = i % params.channels4;
+  let strip = params.first_strip + i / params.channels4;
+  let sample = strip / params.strip_count;
+  let first = (strip % params.strip_count) * params.strip_pixels;
+  let pixels = min(params.strip_pixels, params.pixels - first);
+  let base = sample * params.pixels + first - params.first_pixel;
+
+  var mean = vec4f();
+  var squares = vec4f();
+  let whole = pixels - pixels % 4u;
+  for (var p = 0u; p < whole; p += 4u) {
+    let a = load(base + p, channel);
+    let b = load(base + p + 1u, channel);
+    let c = load(base + p + 2u, channel);
+    let d = load(base + p + 3u, channel);
+    let part = a + 0.25 * ((b - a) + (c - a) + (d - a));
+    let off = part - mean;
+    let share = 4.0 / f32(p + 4u);
+    squares += (a - part) * (a - part) + (b - part) * (b - part) + (c - part) * (c - part)
+      + (d - part) * (d - part) + off * off * (f32(p) * share);
+    mean += off * share;
+  }
+  for (var p = whole; p < pixels; p++) {
+    let value = load(base + p, channel);
+    let off = value - mean;
+    mean += off * (1.0 / f32(p + 1u));
+    squares += off * (value - mean);
+  }
+  let at = strip * 2u * params.channels4 + channel;
+  strips[at] = mean;
+  strips[at + params.channels4] = squares;
+}
+
+fn load(pixel: u32, channel: u32) -> vec4f {
+  let column = pixel & ((1u << params.pixel_shift) - 1u);
+  return textureLoad(x, vec2u(column * params.channels4 + channel, pixel >> params.pixel_shift));
+}
