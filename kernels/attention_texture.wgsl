@@ -2,11 +2,13 @@
 //   output[b,i,h] = sum_j softmax_j(scale * q[b,i,h] . k[b,j,h] + bias[h,i,j]) * v[b,j,h]
 //
 // queries        (B, T, 3*H*D) f32 as vec4f: q | k | v along the last axis, each (H, D); q is read
-// keys           texels of four f32; row j holds k | v of key j, sample after sample along x
+// keys           texels of four f32; a row holds k | v of one key: tokens0 rows of each sample in
+//                turn, then the others of each sample in turn
 // relative_bias  (H, 2T-1) f32: added to score (i, j) at j - i + T - 1, if HAS_BIAS
 // output         (B, T, H*D) f32 as vec4f
-// params         T, the count of keys, the scores' scale, the first sample in the texture and the
-//                first query of this dispatch; if causal is 1, query i sees keys j <= i
+// params         T, a sample's keys and those of its first stream, the scores' scale, the first of
+//                the samples in the texture, the first query of this dispatch; if causal is 1, query
+//                i sees keys j <= i
 //
 // Specialise: HEAD_CHUNKS = D / 4, QUERIES rows a lane, KEYS a step, HAS_BIAS.
 // Grid: (tiles of LANES * QUERIES queries, H, samples in the texture); a lane owns QUERIES rows,
@@ -31,8 +33,10 @@ struct Params {
   heads: u32,
   query_tokens: u32,
   tokens: u32,
+  tokens0: u32,
   scale: f32,
   first_sample: u32,
+  samples: u32,
   first_query: u32,
   causal: u32,
 }
@@ -53,7 +57,9 @@ fn main(
   let head = group.y;
   let sample = params.first_sample + group.z;
   let width = params.heads * HEAD_CHUNKS;
-  let key_column = 2u * width * group.z + head * HEAD_CHUNKS;
+  let key_column = head * HEAD_CHUNKS;
+  let first0 = group.z * params.tokens0;
+  let first1 = params.samples * params.tokens0 + group.z * (params.tokens - params.tokens0);
   let first_row = params.first_query + group.x * QUERIES * LANES + lane;
   let last_row = params.query_tokens - 1u;
 
@@ -81,6 +87,12 @@ fn main(
   let end = select(params.tokens, tile_end, params.causal == 1u);
 
   for (var key = 0u; key < end; key += KEYS) {
+    var rows: array<u32, KEYS>;
+    for (var j = 0u; j < KEYS; j++) { // unroll
+      // Keys past the last are its copies, with weight 0.
+      let seen = min(key + j, params.tokens - 1u);
+      rows[j] = select(first1 + seen - params.tokens0, first0 + seen, seen < params.tokens0);
+    }
     // Explicit zeros: naga does not reset a loop's own variables.
     var scores: array<array<f32, KEYS>, QUERIES>;
     for (var r = 0u; r < QUERIES; r++) { // unroll
@@ -90,9 +102,7 @@ fn main(
     }
     for (var d = 0u; d < HEAD_CHUNKS; d++) { // unroll
       for (var j = 0u; j < KEYS; j++) { // unroll
-        // Keys past the last are its copies, with weight 0.
-        let row = min(key + j, params.tokens - 1u);
-        let k = textureLoad(keys, vec2u(key_column + d, row));
+        let k = textureLoad(keys, vec2u(key_column + d, rows[j]));
         for (var e = 0u; e < 4u; e++) { // unroll
           for (var r = 0u; r < QUERIES; r++) { // unroll
             scores[r][j] = fma(q[r][d][e], k[e], scores[r][j]);
@@ -125,8 +135,7 @@ fn main(
     for (var d = 0u; d < HEAD_CHUNKS; d++) { // unroll
       var v: array<vec4f, KEYS>;
       for (var j = 0u; j < KEYS; j++) { // unroll
-        let row = min(key + j, params.tokens - 1u);
-        v[j] = textureLoad(keys, vec2u(key_column + width + d, row));
+        v[j] = textureLoad(keys, vec2u(key_column + width + d, rows[j]));
       }
       for (var r = 0u; r < QUERIES; r++) { // unroll
         sum[r][d] *= shrink[r];

@@ -72,18 +72,11 @@ export class Arena {
     await Promise.all(this.#pending);
   }
 
-  /**
-   * A texture at least as wide and high. Whoever takes it next overwrites it. Samples that lie side
-   * by side share one texture, however many of them a batch has.
-   */
+  /** A texture of this width, at least as high. Whoever takes it next overwrites it. */
   texture(width: number, height: number): ScratchTexture {
-    const known = this.#textures.get(width) ??
-      [...this.#textures.values()].find((other) =>
-        other.height === height && (other.width % width === 0 || width % other.width === 0)
-      );
-    if (known && known.width >= width && known.height >= height) return known;
+    const known = this.#textures.get(width);
+    if (known && known.height >= height) return known;
     if (known) {
-      this.#textures.delete(known.width);
       this.#gpu.destroyTexture(known.texture);
       this.#generation++;
     }

@@ -60,7 +60,7 @@ export function fitsTexture(
 
 /**
  * Attention that reads keys and values from a texture, into which both streams are copied one below
- * the other: as many samples at a time as fit side by side.
+ * the other: as many samples at a time as it holds.
  */
 export function attentionTexture(rec: Recorder, options: AttentionOptions): Tensor[] {
   const { streams, heads, headDim, scale, causal = false, relativeBias, label } = options;
@@ -68,27 +68,25 @@ export function attentionTexture(rec: Recorder, options: AttentionOptions): Tens
   const [batch = 0] = streams[0]!.shape;
   const tokens = streams.reduce((sum, stream) => sum + stream.shape[1]!, 0);
   const texels = width / 2;
-  const atOnce = Math.min(batch, Math.floor(rec.gpu.limits.maxTextureDimension2D / texels));
-  const texture = rec.scratchTexture(texels * atOnce, tokens);
+  const atOnce = Math.min(batch, Math.floor(rec.gpu.limits.maxTextureDimension2D / tokens));
+  const texture = rec.scratchTexture(texels, tokens * atOnce);
   const outputs = streams.map(({ shape }, i) =>
     rec.alloc([batch, shape[1]!, width], `${label}/${i}`)
   );
   for (let first = 0; first < batch; first += atOnce) {
     const samples = Math.min(atOnce, batch - first);
-    for (let sample = 0; sample < samples; sample++) {
-      let y = 0;
-      for (const stream of streams) {
-        const height = stream.shape[1]!;
-        rec.copyToTexture(stream, texture, {
-          byteOffset: 4 * width * (3 * (first + sample) * height + 1),
-          bytesPerRow: 12 * width,
-          width: texels,
-          height,
-          x: sample * texels,
-          y,
-        });
-        y += height;
-      }
+    let y = 0;
+    for (const stream of streams) {
+      const height = stream.shape[1]!;
+      rec.copyToTexture(stream, texture, {
+        byteOffset: 4 * width * (3 * first * height + 1),
+        bytesPerRow: 12 * width,
+        width: texels,
+        height: samples * height,
+        x: 0,
+        y,
+      });
+      y += samples * height;
     }
     for (const [i, queries] of streams.entries()) {
       const queryTokens = queries.shape[1]!;
@@ -107,8 +105,10 @@ export function attentionTexture(rec: Recorder, options: AttentionOptions): Tens
             heads,
             query_tokens: queryTokens,
             tokens,
+            tokens0: streams[0]!.shape[1]!,
             scale,
             first_sample: first,
+            samples,
             first_query: firstQuery,
             causal: Number(causal),
           },

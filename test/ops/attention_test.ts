@@ -86,8 +86,8 @@ const cases: Case[] = [
   { tokens: [70, 33], heads: 8, headDim: 40 },
   { tokens: [70, 33], heads: 4, headDim: 80 },
   { tokens: [37], heads: 4, headDim: 80, bias: true },
-  // More samples than lie side by side in one texture.
-  { tokens: [3], heads: 64, headDim: 64, batch: 9 },
+  // More samples than lie one below the other in one texture.
+  { tokens: [1200, 20], heads: 4, headDim: 16, batch: 15 },
   { tokens: [33, 5], heads: 3, headDim: 13 },
   { tokens: [20], heads: 2, headDim: 13, causal: true },
   { tokens: [20], heads: 2, headDim: 30, bias: true },
