@@ -7,8 +7,8 @@
 // relative_bias  (H, 2T-1) f32: added to score (i, j) at j - i + T - 1, if HAS_BIAS
 // output         (B, T, H*D) f32 as vec4f
 // params         T, a sample's keys and those of its first stream, the scores' scale, the first of
-//                the samples in the texture, the first query of this dispatch; if causal is 1, query
-//                i sees keys j <= i
+//                the samples in the texture, the first query of this dispatch; if causal is 1,
+//                query i sees keys j <= i
 //
 // Specialise: HEAD_CHUNKS = D / 4, QUERIES rows a lane, KEYS a step, HAS_BIAS.
 // Grid: (tiles of LANES * QUERIES queries, H, samples in the texture); a lane owns QUERIES rows,

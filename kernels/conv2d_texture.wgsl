@@ -10,9 +10,10 @@
 // params  sizes; upsample is 0 or 1; height and width are those of x as it lies; lines of all
 //         samples' outputs from first_line to before end_line are made
 //
-// Specialise: THREAD_M pixels of one row x THREAD_N outputs an invocation.
-// Grid: 16 invocations a workgroup, side by side over outputs, four neighbours each; workgroups:
-// y * grid_x + x over runs of pixels, z over tiles of outputs.
+// Specialise: THREAD_M pixels of one row x THREAD_N outputs an invocation, LANES_N.
+// Grid: 16 invocations a workgroup, LANES_N of them side by side over outputs, four neighbours
+// each, and the others over runs of pixels; workgroups: y * grid_x + x over runs, z over tiles of
+// outputs.
 // Numerics: f32; every output is one chain of fma over q, p, c in ascending order, whatever the
 // tile and the pass.
 //
@@ -33,17 +34,18 @@ struct Params {
 
 const THREAD_M = 16u;
 const THREAD_N = 16u;
+const LANES_N = 16u;
 
 // A detour that lets the epilogue loop over pixels, as in linear_texture.wgsl.
 var<workgroup> sums: array<array<vec4f, 16>, THREAD_M>;
 
 @compute @workgroup_size(16)
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lane: u32) {
-  let column = group.z * 16u * THREAD_N + 4u * lane;
+  let column = group.z * LANES_N * THREAD_N + 4u * (lane % LANES_N);
   let last_column = params.n - 1u;
-  // Runs of THREAD_M pixels, each within a row of the image; the same one for all lanes.
+  // Runs of THREAD_M pixels, each within a row of the image.
   let runs = (params.out_width + THREAD_M - 1u) / THREAD_M;
-  let run = group.y * params.grid_x + group.x;
+  let run = (group.y * params.grid_x + group.x) * (16u / LANES_N) + lane / LANES_N;
   let line = params.first_line + run / runs;
   let u = run % runs * THREAD_M;
   let v = line % params.out_height;
@@ -80,7 +82,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) la
           a[i][4] = hi.x; a[i][5] = hi.y; a[i][6] = hi.z; a[i][7] = hi.w;
         }
         for (var j = 0u; j < THREAD_N; j++) { // unroll
-          let at = min(column + j / 4u * 64u + j % 4u, last_column);
+          let at = min(column + j / 4u * 4u * LANES_N + j % 4u, last_column);
           let packed = textureLoad(w, vec2u(at, tap + c));
           var b: array<f32, 8>;
           for (var h = 0u; h < 4u; h++) { // unroll
@@ -105,7 +107,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) la
       sums[i][lane] = vec4f(acc[i][j], acc[i][j + 1u], acc[i][j + 2u], acc[i][j + 3u]);
     }
     for (var i = 0u; i < live_m; i++) {
-      store(pixel + i, column + 16u * j, sums[i][lane]);
+      store(pixel + i, column + LANES_N * j, sums[i][lane]);
     }
   }
 }

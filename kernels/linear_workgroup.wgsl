@@ -19,8 +19,8 @@
 // Arithmetic, for LANES = 8 (64 x 64 outputs, 64 invocations) and 16 (128 x 128, 256):
 //   device memory      64 B of x and 32 B of w (f16) a row or column and step of 16 k, for
 //                      2 * 16 * TILE flop: 64 x 64: 21 flop a byte, 128 x 128: 43
-//   workgroup memory   4 vec4f for 64 fma: 2 flop a byte, 2.7 with vec4h; 8 KiB or 16 KiB, the least
-//                      any device has, 6 or 12 with vec4h
+//   workgroup memory   4 vec4f for 64 fma: 2 flop a byte, 2.7 with vec4h; 8 KiB or 16 KiB, the
+//                      least any device has, 6 or 12 with vec4h
 //   registers          64 sums, 16 operands: some 100 of 32 bits, so 256 invocations of 128 x 128
 //                      leave room for two workgroups in a register file of 64 Ki
 struct Params {

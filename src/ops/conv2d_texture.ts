@@ -13,20 +13,26 @@ const kernel = defineKernel("conv2d_texture", source);
 const three = defineKernel("conv2d_3x3_texture", threeSource);
 const lanes = 16;
 
-/** Pixels of one row x outputs an invocation. */
-const tiles = { narrow: [16, 8], wide: [16, 16] } as const;
-type Tile = readonly [number, number];
+/** Pixels of one row x outputs an invocation, and invocations side by side over outputs. */
+const tiles = { few: [16, 8, 4], narrow: [16, 8, 16], wide: [16, 16, 16] } as const;
+type Tile = readonly [number, number, number];
 
-/** Outputs from which on the narrow tile would read x twice. */
-const wideOutputs = lanes * tiles.narrow[1] + 1;
+/** Outputs up to which the narrow tile would leave lanes idle, and the wide tile half of them. */
+const fewOutputs = 4 * 8 * 3;
+const narrowOutputs = 16 * 8;
 
 export const conv2dTextureUses: KernelUse[] = [
   { kernel, specialisations: Object.values(tiles).map(form) },
   { kernel: three, specialisations: Object.values(tiles).map(form) },
 ];
 
-function form([threadM, threadN]: Tile): Specialisation {
-  return { const: { THREAD_M: threadM, THREAD_N: threadN } };
+function form([threadM, threadN, lanesN]: Tile): Specialisation {
+  return { const: { THREAD_M: threadM, THREAD_N: threadN, LANES_N: lanesN } };
+}
+
+function chooseTile(outputs: number): Tile {
+  if (outputs <= fewOutputs) return tiles.few;
+  return outputs <= narrowOutputs ? tiles.narrow : tiles.wide;
 }
 
 export interface Conv2dTextureOptions {
@@ -69,8 +75,10 @@ export function conv2dTexture(rec: Recorder, options: Conv2dTextureOptions): voi
     const pixels = (seen(end - 1)[1] - firstSeen + 1) * width;
     const texture = copyRows(rec, x, layout, firstSeen * width, pixels);
     for (const part of parts) {
-      const tile = part.rows < wideOutputs ? tiles.narrow : tiles.wide;
-      const [gridX, gridY] = foldGrid((end - line) * Math.ceil(outWidth / tile[0]));
+      const tile = chooseTile(part.rows);
+      const [threadM, threadN, lanesN] = tile;
+      const runs = (end - line) * Math.ceil(outWidth / threadM);
+      const [gridX, gridY] = foldGrid(Math.ceil(runs / (lanes / lanesN)));
       rec.dispatch({
         label: `conv2d/${label}`,
         kernel: isThree ? three : kernel,
@@ -96,7 +104,7 @@ export function conv2dTexture(rec: Recorder, options: Conv2dTextureOptions): voi
           first_line: line,
           end_line: end,
         },
-        grid: [gridX, gridY, Math.ceil(part.rows / (lanes * tile[1]))],
+        grid: [gridX, gridY, Math.ceil(part.rows / (lanesN * threadN))],
       });
     }
     line = end;

@@ -78,6 +78,8 @@ export function chooseVariant(adapter: AdapterSummary, shape: Conv2dShape): Conv
     // Enough workgroups for a GPU's cores.
     return (pixels * outputs >= 2 ** 20 && outputs >= 128 ? largeGroups : smallGroups)[type];
   }
-  const isThree = kernel === 3 && stride === 1 && padding === "same";
+  // Fewer outputs would leave most of the large tile idle, and it compiles for seconds.
+  const fills = outputs >= Number(threeTile.form.THREAD_N);
+  const isThree = fills && kernel === 3 && stride === 1 && padding === "same";
   return isThree && dtype === "f16" ? threeTile : tiles[type];
 }

@@ -40,8 +40,8 @@ export interface Parameter {
 
 const halvesPerTexel = 8;
 
-/** Lanes lie over outputs where weights are texels: convolutions with fewer would leave too many idle. */
-const fewestOutputs = 128;
+/** Lanes lie over outputs where weights are texels: convolutions with fewer would leave most idle. */
+const fewestOutputs = 16;
 
 /** Split matrices are cut at multiples of this many rows: whole tiles of the kernels. */
 const rowGranule = 64;
