@@ -13,11 +13,13 @@ import { dryRun } from "./src/pipeline/dry_run.ts";
 import { openEngine } from "./src/pipeline/engine.ts";
 import { InvalidRequestError } from "./src/pipeline/errors.ts";
 import { toParameters } from "./src/pipeline/parameters.ts";
+import type { TuningOptions } from "./src/pipeline/tuning.ts";
 import type { Engine, GenerateRequest, GenerateResult } from "./src/pipeline/types.ts";
 import { directorySink } from "./src/weights/deno_sink.ts";
 import { directorySource } from "./src/weights/deno_source.ts";
+import { textFile } from "./src/weights/deno_text_file.ts";
 import { WeightsError } from "./src/weights/errors.ts";
-import { FileNotFoundError, FileReadError } from "./src/weights/source.ts";
+import { FileNotFoundError, FileReadError, type FileSource } from "./src/weights/source.ts";
 
 const defaultModel = new URL("./fixtures/sd35-tiny", import.meta.url).pathname;
 
@@ -35,9 +37,14 @@ const expected = [
   WeightsError,
 ];
 
-interface GenerateFlags {
+interface EngineFlags {
   readonly model: string;
   readonly engine: EngineChoice;
+  readonly tuningFile: string;
+  readonly install: boolean;
+}
+
+interface GenerateFlags extends EngineFlags {
   readonly prompt2?: string;
   readonly prompt3?: string;
   readonly negativePrompt?: string;
@@ -57,8 +64,17 @@ interface GenerateFlags {
   readonly skipLayerGuidanceStop?: number;
   readonly output: string;
   readonly dryRun?: boolean;
-  readonly install: boolean;
+  readonly tune: boolean;
 }
+
+const engineOption = () =>
+  new Option("--engine <kind>", "what runs the networks: our kernels or ONNX graphs")
+    .choices(["auto", "wgsl", "onnx"]).default("auto");
+const tuningFileOption = () =>
+  new Option("--tuning-file <file>", "where measured choices are kept")
+    .default(".cache/tuning.json").env("TUNING_FILE");
+const noInstallOption = () =>
+  new Option("--no-install", "do not install a software driver where there is none");
 
 const program = new Command("deno task").description("Stable Diffusion 3 and 3.5 on WebGPU");
 // `deno task generate --help` should show what the user typed.
@@ -66,10 +82,7 @@ program.command("generate")
   .description("Make an image from a prompt.")
   .argument("<prompt>")
   .option("--model <dir>", "model in the diffusers layout", defaultModel)
-  .addOption(
-    new Option("--engine <kind>", "what runs the networks: our kernels or ONNX graphs")
-      .choices(["auto", "wgsl", "onnx"]).default("auto"),
-  )
+  .addOption(engineOption())
   .option("--prompt-2 <text>", "for the second CLIP (default: the prompt)")
   .option("--prompt-3 <text>", "for T5 (default: the prompt)")
   .option("--negative-prompt <text>", "what the image should not show")
@@ -89,8 +102,28 @@ program.command("generate")
   .option("--skip-layer-guidance-stop <x>", "fraction of the steps (default: 0.2)", number)
   .option("--output <file>", "several images: -1, -2, ... before the ending", "image.png")
   .option("--dry-run", "print what would be done as JSON, without a GPU")
-  .addOption(new Option("--no-install", "do not install a software driver where there is none"))
+  .addOption(
+    new Option("--no-tune", "choose kernels by the kind of adapter, not by time").env("NO_TUNE"),
+  )
+  .addOption(tuningFileOption())
+  .addOption(noInstallOption())
   .action(generate);
+
+program.command("tune")
+  .description("Time kernels and batch sizes on this adapter, for later generating and serving.")
+  .option("--model <dir>", "model in the diffusers layout", defaultModel)
+  .addOption(engineOption())
+  .option("--height <pixels>", "default: the model's own", integer)
+  .option("--width <pixels>", "default: the model's own", integer)
+  .option("--max-sequence-length <n>", "tokens for T5 (default: 256 or the model's limit)", integer)
+  .option(
+    "--seconds <n>",
+    "for kernels, and for batches, each (default: as long as it takes)",
+    number,
+  )
+  .addOption(tuningFileOption())
+  .addOption(noInstallOption())
+  .action(tune);
 
 program.command("export-onnx")
   .description("Write a model's networks as ONNX graphs, for the second engine.")
@@ -128,12 +161,8 @@ async function generate(prompt: string, flags: GenerateFlags): Promise<void> {
     return await startAgain();
   }
   const started = performance.now();
-  const engine = await openEngine(source, {
-    ...prepareAdapter(),
-    engine: flags.engine,
-    // Loaded when it is wanted only: onnxruntime is large.
-    onnx: flags.engine === "wgsl" ? undefined : await import("./src/onnx/load.ts"),
-  });
+  // Batches are for those who serve many requests: nobody waits for them here.
+  const engine = await open(source, flags, flags.tune ? { batchSeconds: 0 } : undefined);
   const loaded = (performance.now() - started) / 1000;
   try {
     const stop = new AbortController();
@@ -145,10 +174,77 @@ async function generate(prompt: string, flags: GenerateFlags): Promise<void> {
     Deno.removeSignalListener("SIGINT", interrupt);
     await save(result, flags.output);
     report(engine, result, loaded);
+    sayProblem(engine);
   } finally {
     await engine.close();
     await source.close();
   }
+}
+
+async function open(
+  source: FileSource,
+  flags: EngineFlags,
+  tuning: TuningOptions | undefined,
+): Promise<Engine> {
+  return await openEngine(source, {
+    ...prepareAdapter(),
+    engine: flags.engine,
+    // Loaded when it is wanted only: onnxruntime is large.
+    onnx: flags.engine === "wgsl" ? undefined : await import("./src/onnx/load.ts"),
+    tuning: tuning && { ...tuning, store: textFile(flags.tuningFile) },
+  });
+}
+
+interface TuneFlags extends EngineFlags {
+  readonly height?: number;
+  readonly width?: number;
+  readonly maxSequenceLength?: number;
+  readonly seconds?: number;
+}
+
+async function tune(flags: TuneFlags): Promise<void> {
+  if (!await ensureAdapter({ install: flags.install, log: (line) => console.error(line) })) {
+    return await startAgain();
+  }
+  const { height, width, maxSequenceLength, seconds = Infinity } = flags;
+  const request = { height, width, maxSequenceLength };
+  const source = directorySource(flags.model);
+  const started = performance.now();
+  const engine = await open(source, flags, {
+    request,
+    kernelSeconds: seconds,
+    batchSeconds: seconds,
+    onChoice: ({ key, choice, milliseconds }) => {
+      const times = Object.entries(milliseconds).map(([name, time]) =>
+        `${name} ${time.toFixed(2)}`
+      );
+      console.log(`${key}: ${choice} (ms: ${times.join(", ")})`);
+    },
+  });
+  try {
+    // The networks that the batches had no need of.
+    await engine.generate({ ...request, prompt: "", numInferenceSteps: 1, seed: 0 });
+    const { kernels = [], batches = [] } = engine.status().tuning ?? {};
+    for (const { tokens, samples, source } of batches) {
+      console.log(`batch of ${tokens} tokens an image: ${samples} (${source})`);
+    }
+    const count = (wanted: string) => kernels.filter(({ source }) => source === wanted).length;
+    const elapsed = ((performance.now() - started) / 1000).toFixed(1);
+    console.log(
+      `${count("measured")} measured, ${count("cached")} known before, ${count("default")} not ` +
+        `measured; ${elapsed} s; kept in ${flags.tuningFile}`,
+    );
+    sayProblem(engine);
+  } finally {
+    await engine.close();
+    await source.close();
+  }
+}
+
+/** Tuning that does not work is no reason to stop. */
+function sayProblem(engine: Engine): void {
+  const { problem } = engine.status().tuning ?? {};
+  if (problem !== undefined) console.error(problem);
 }
 
 async function isSameFolder(a: string, b: string): Promise<boolean> {

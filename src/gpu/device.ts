@@ -10,6 +10,7 @@ import { Ledger, type Owner } from "./ledger.ts";
 import { PipelineCache } from "./pipelines.ts";
 import { type Program, Recorder } from "./program.ts";
 import { bytesPerElement, type DType, elements, type Tensor } from "./tensor.ts";
+import { type KernelChooser, untuned } from "./tuning.ts";
 
 /** Used where present; no kernel needs one. */
 const optionalFeatures: readonly GPUFeatureName[] = ["shader-f16", "timestamp-query", "subgroups"];
@@ -99,6 +100,8 @@ export class Gpu {
   readonly ledger = new Ledger();
   readonly pipelines: PipelineCache;
   readonly arena: Arena;
+  /** Who decides between kernels; a `Tuner` where they are to be timed. */
+  tuner: KernelChooser = untuned;
   /**
    * Whether f16 weights lie in textures rather than in buffers: llvmpipe fetches a lane's 16 bytes of
    * a buffer at several times the cost of a texel.

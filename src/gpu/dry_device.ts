@@ -3,6 +3,7 @@
  * memory out exactly as a real device with these limits would, without one. Memory is planned so.
  */
 import { Gpu } from "./device.ts";
+import { decidedBy } from "./tuning.ts";
 
 /** Limits as GPUs offer them: what is planned without a device is for one that is not there yet. */
 export const defaultLimits = {
@@ -19,8 +20,11 @@ export const defaultLimits = {
   minStorageBufferOffsetAlignment: 256,
 };
 
-/** A Gpu on no device. `like` gives the limits and the adapter whose kernels are chosen. */
-export function dryGpu(like?: Pick<Gpu, "limits" | "adapter">): Gpu {
+/** What a dry device has of a real one: limits, the adapter, and which kernels were chosen there. */
+export type DeviceModel = Pick<Gpu, "limits" | "adapter"> & Partial<Pick<Gpu, "tuner">>;
+
+/** A Gpu on no device. */
+export function dryGpu(like?: DeviceModel): Gpu {
   const nothing = () => {};
   const pass = {
     setPipeline: nothing,
@@ -67,5 +71,7 @@ export function dryGpu(like?: Pick<Gpu, "limits" | "adapter">): Gpu {
     description: "no device",
     isSoftware: false,
   };
-  return new Gpu(device as unknown as GPUDevice, adapter);
+  const gpu = new Gpu(device as unknown as GPUDevice, adapter);
+  if (like?.tuner) gpu.tuner = decidedBy(like.tuner);
+  return gpu;
 }

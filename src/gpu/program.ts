@@ -8,9 +8,10 @@ import type { Gpu } from "./device.ts";
 import { BindingLimitError, KernelError, OutOfDeviceMemoryError } from "./errors.ts";
 import { type Kernel, packParams, type Specialisation } from "./kernel.ts";
 import type { Pipeline } from "./pipelines.ts";
-import { SlotLayout } from "./slot_layout.ts";
+import { PlannedSlot, SlotLayout } from "./slot_layout.ts";
 import { bytesPerElement, type DType, elements, type Tensor } from "./tensor.ts";
 import type { ScratchTexture, TextureCopy, WeightTexture } from "./texture.ts";
+import type { OpenQuestion, Question } from "./tuning.ts";
 
 export interface Dispatch {
   /** `<op>/<weight path>`: what validation messages and profiles call it. */
@@ -52,6 +53,7 @@ export class Recorder {
   readonly #commands: Command[] = [];
   readonly #uniforms: Uint8Array[] = [];
   readonly #uniformOffsets = new Map<string, number>();
+  readonly #open = new Map<string, OpenQuestion>();
   #uniformBytes = 0;
 
   constructor(gpu: Gpu, label: string) {
@@ -81,6 +83,34 @@ export class Recorder {
         throw new KernelError(tensor.label, "Released twice, or not an activation of this program");
       }
     }
+  }
+
+  /** What an op takes, by the device's tuner. */
+  choose<T>(question: Question<T>): T {
+    const { key, candidates } = question;
+    const [first] = candidates;
+    if (!first) throw new KernelError(key, "There is no kernel to choose");
+    if (candidates.length === 1) return first.value;
+    const name = this.gpu.tuner.known(question);
+    if (name === undefined) {
+      this.#open.set(key, { question, count: 1 + (this.#open.get(key)?.count ?? 0) });
+      return first.value;
+    }
+    return (candidates.find((candidate) => candidate.name === name) ?? first).value;
+  }
+
+  /** Has what was asked decided. Resolves with whether a second recording would be another one. */
+  async decide(): Promise<boolean> {
+    if (this.#open.size === 0) return false;
+    // What is wrong with this recording's pipelines is not the candidates' fault.
+    await this.gpu.pipelines.settled();
+    return await this.gpu.tuner.answer([...this.#open.values()]);
+  }
+
+  /** A tensor of this program that is like another program's activation; any other as it is. */
+  standIn(tensor: Tensor): Tensor {
+    const isActivation = tensor.storage instanceof PlannedSlot;
+    return isActivation ? this.alloc(tensor.shape, tensor.label, tensor.dtype) : tensor;
   }
 
   dispatch(dispatch: Dispatch): void {
@@ -125,6 +155,7 @@ export class Recorder {
    * @throws OutOfDeviceMemoryError if the device had no memory for the program's activations
    */
   async finish(): Promise<Program> {
+    this.gpu.tuner.keep([...this.#open.values()]);
     await this.gpu.pipelines.settled();
     if (!await this.#layout.place(this.#arena)) {
       throw new OutOfDeviceMemoryError(`${this.#label}: the device has no memory for activations`);

@@ -8,7 +8,8 @@ import type { Arena, Slot } from "./arena.ts";
 import { KernelError } from "./errors.ts";
 import type { BufferHolder } from "./tensor.ts";
 
-class PlannedSlot implements BufferHolder {
+/** Where an activation will lie. */
+export class PlannedSlot implements BufferHolder {
   slot: Slot | undefined;
 
   constructor(public size: number) {}

@@ -10,8 +10,12 @@ export interface ServerConfig {
   readonly engine: "wgsl" | "onnx" | "auto";
   /** Bytes of GPU memory that the model and its requests may use; the engine's choice if absent. */
   readonly gpuMemory?: number | undefined;
-  /** Samples in one denoising step; measured while requests run if absent. */
+  /** Samples in one denoising step; measured if absent. */
   readonly maxBatch?: number | undefined;
+  /** Whether kernels and batch sizes are chosen by timing them. */
+  readonly tune: boolean;
+  /** Where the results are kept. */
+  readonly tuningFile: string;
   readonly host: string;
   readonly port: number;
   /** Start of the URLs in answers; from the request itself if absent. */
@@ -75,6 +79,8 @@ const table: readonly Row[] = [
     "samples in a step (default: measured)",
     integer(1, 64),
   ],
+  ["--no-tune", "NO_TUNE", true, "choose kernels by the kind of adapter, not by time", negated],
+  ["--tuning-file <file>", "TUNING_FILE", ".cache/tuning.json", "where measured choices are kept"],
   ["--host <address>", "HOST", "0.0.0.0", "address to listen on"],
   ["--port <number>", "PORT", 8500, "port to listen on; 0 takes a free one", integer(0, 65535)],
   ["--public-url <url>", "PUBLIC_URL", undefined, "start of image URLs in answers", url],

@@ -5,13 +5,19 @@ import { openEngine } from "../pipeline/engine.ts";
 import { serveEngine } from "../pipeline/worker_host.ts";
 import type { MessageEndpoint } from "../pipeline/worker_protocol.ts";
 import { directorySource } from "../weights/deno_source.ts";
+import { textFile } from "../weights/deno_text_file.ts";
 import type { EngineOptions } from "./engine.ts";
 
 serveEngine(self as unknown as MessageEndpoint, async (options) => {
-  const { model, gpuMemory, ...rest } = options as EngineOptions;
+  const { model, gpuMemory, tune, tuningFile, ...rest } = options as EngineOptions;
   const source = directorySource(model);
   try {
-    return await openEngine(source, { ...rest, onnx, memoryBudget: gpuMemory });
+    return await openEngine(source, {
+      ...rest,
+      onnx,
+      memoryBudget: gpuMemory,
+      tuning: tune ? { store: textFile(tuningFile) } : undefined,
+    });
   } finally {
     source.close();
   }

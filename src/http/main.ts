@@ -108,7 +108,10 @@ export async function startServer(
     engineHealth: () => engine.health(),
   });
   handler = serverApp.app.fetch;
-  const { model, adapter } = engine.status();
+  const { model, adapter, tuning } = engine.status();
+  if (tuning?.problem !== undefined) {
+    log({ level: "warn", event: "tuning_problem", file: config.tuningFile, error: tuning.problem });
+  }
   log({ level: "info", event: "ready", url, model: model.name, adapter: adapter.description });
   const sweeper = setInterval(() => {
     images.sweep().catch((error) =>

@@ -1,8 +1,9 @@
 import source from "../../kernels/attention.wgsl" with { type: "text" };
-import { defineKernel } from "../gpu/kernel.ts";
+import { defineKernel, type Specialisation } from "../gpu/kernel.ts";
 import type { Recorder } from "../gpu/program.ts";
 import { elements, type Tensor } from "../gpu/tensor.ts";
-import { attentionTile, fitsTile } from "./attention_tile.ts";
+import type { Candidate } from "../gpu/tuning.ts";
+import { attentionTile, attentionTileForm, fitsTile } from "./attention_tile.ts";
 import { attentionTexture, fitsTexture } from "./attention_texture.ts";
 import { headForm, headWidths } from "./chunk.ts";
 import type { KernelUse } from "./kernel_use.ts";
@@ -34,7 +35,7 @@ export interface AttentionOptions {
   /** [H, 2T-1] f32, added to score (i, j) at j - i + T - 1; one stream only. */
   readonly relativeBias?: Tensor | undefined;
   readonly label: string;
-  /** Which family of kernels; default: the one for this adapter. All give the same result. */
+  /** Which family of kernels; default: by the device's tuner. */
   readonly variant?: AttentionVariant | undefined;
 }
 
@@ -45,19 +46,19 @@ export type AttentionVariant = typeof attentionVariants[number];
 export function attention(rec: Recorder, options: AttentionOptions): Tensor[] {
   const { streams, heads, headDim, scale, causal = false, relativeBias, label } = options;
   check(options);
-  const variant = options.variant ?? (rec.gpu.adapter.isSoftware ? "texture" : "tile");
+  const variant = options.variant ?? chooseVariant(rec, options);
   if (variant === "texture" && fitsTexture(rec, options)) return attentionTexture(rec, options);
   if (variant === "tile" && fitsTile(rec, headDim)) return attentionTile(rec, options);
   const [batch = 0, tokens0 = 0] = streams[0]!.shape;
   const tokens1 = streams[1]?.shape[1] ?? 0;
-  const form = headForm(headDim);
+  const specialise = rowsForm(headDim, causal, relativeBias !== undefined);
   return streams.map((queries, i) => {
     const tokens = queries.shape[1]!;
     const output = rec.alloc([batch, tokens, heads * headDim], `${label}/${i}`);
     rec.dispatch({
       label: `attention/${label}`,
       kernel,
-      specialise: { ...form, override: { CAUSAL: causal, HAS_BIAS: relativeBias !== undefined } },
+      specialise,
       bindings: {
         queries,
         keys0: streams[0]!,
@@ -69,6 +70,42 @@ export function attention(rec: Recorder, options: AttentionOptions): Tensor[] {
       grid: [Math.ceil(tokens / group), heads, batch],
     });
     return output;
+  });
+}
+
+function rowsForm(headDim: number, causal: boolean, hasBias: boolean): Specialisation {
+  return { ...headForm(headDim), override: { CAUSAL: causal, HAS_BIAS: hasBias } };
+}
+
+/**
+ * The family made for the kind of adapter where it fits. Plain rows may beat a GPU's tiles; on
+ * software adapters they are tens of times slower than what reads textures.
+ */
+function chooseVariant(rec: Recorder, options: AttentionOptions): AttentionVariant {
+  const { streams, heads, headDim, causal = false, relativeBias } = options;
+  const { isSoftware } = rec.gpu.adapter;
+  if (isSoftware && fitsTexture(rec, options)) return "texture";
+  const hasBias = relativeBias !== undefined;
+  const rows = { kernel, specialise: rowsForm(headDim, causal, hasBias) };
+  const candidates: Candidate<AttentionVariant>[] = [{ name: "rows", value: "rows", ...rows }];
+  if (!isSoftware && fitsTile(rec, headDim)) {
+    candidates.unshift({ name: "tile", value: "tile", ...attentionTileForm(headDim, hasBias) });
+  }
+  const tokens = streams.map(({ shape }) => shape[1]!);
+  const total = tokens.reduce((sum, count) => sum + count, 0);
+  const kind = `${causal ? " causal" : ""}${hasBias ? " biased" : ""}`;
+  return rec.choose({
+    key: `attention ${heads}x${headDim}${kind} @${tokens.join("+")}`,
+    work: 2 * total * total * heads * headDim,
+    candidates,
+    record: (trial, variant) => {
+      attention(trial, {
+        ...options,
+        streams: streams.map(({ shape, label }) => trial.alloc([1, ...shape.slice(1)], label)),
+        relativeBias: relativeBias && trial.standIn(relativeBias),
+        variant,
+      });
+    },
   });
 }
 

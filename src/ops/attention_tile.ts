@@ -17,6 +17,10 @@ function form(headDim: number, hasBias: boolean): Specialisation {
   return { const: { HEAD_CHUNKS: headDim / 4 }, override: { HAS_BIAS: hasBias } };
 }
 
+export function attentionTileForm(headDim: number, hasBias: boolean) {
+  return { kernel, specialise: form(headDim, hasBias) };
+}
+
 /** Whether the tiles of this head width fit the device's workgroup memory. */
 export function fitsTile(rec: Recorder, headDim: number): boolean {
   const bytes = tileRows * headDim * 4 + 256 * 16 + 256 * 4;

@@ -1,8 +1,8 @@
 import type { Recorder } from "../gpu/program.ts";
-import { elements, reshape, rowStride, type Tensor } from "../gpu/tensor.ts";
+import { elements, reshape, rowsOf, rowStride, type Tensor } from "../gpu/tensor.ts";
 import { add } from "./add.ts";
 import { conv2dTexture } from "./conv2d_texture.ts";
-import { chooseVariant, variants } from "./conv2d_variants.ts";
+import { type Conv2dVariant, likelyVariants, variants } from "./conv2d_variants.ts";
 import { foldGrid } from "./fold_grid.ts";
 import type { KernelUse } from "./kernel_use.ts";
 import type { MatrixPart } from "./matrix.ts";
@@ -41,6 +41,8 @@ export interface Conv2dOptions {
   /** [B, H', W', O] f32: the result is added to it, in place. */
   readonly into?: Tensor | undefined;
   readonly label: string;
+  /** Of weights in buffers; default: by the device's tuner. */
+  readonly variant?: Conv2dVariant | undefined;
 }
 
 /** Two-dimensional convolution, NHWC. Returns a new [B, H', W', O], or `into`. */
@@ -86,14 +88,8 @@ export function conv2d(rec: Recorder, options: Conv2dOptions): Tensor {
     });
   }
   for (const part of textured ? [] : weight.parts) {
-    const variant = chooseVariant(rec.gpu.adapter, {
-      dtype: part.tensor.dtype,
-      kernel,
-      stride,
-      padding,
-      pixels: outHeight * outWidth,
-      outputs: part.rows,
-    });
+    const pixels = outHeight * outWidth;
+    const variant = options.variant ?? chooseVariant(rec, options, part, pixels);
     const { lanesN, groupsM, groupsN } = variant.layout(batch * outHeight, outWidth, part.rows);
     const [gridX, gridY] = foldGrid(groupsM);
     const params = {
@@ -129,6 +125,38 @@ export function conv2d(rec: Recorder, options: Conv2dOptions): Tensor {
   const cut = resizeRows(rec, { x: y, columns: n, label: `${label}/y` });
   rec.release(y);
   return cut;
+}
+
+function chooseVariant(rec: Recorder, options: Conv2dOptions, part: MatrixPart, pixels: number) {
+  const { x, weight, stride = 1, padding = "same", upsample = false } = options;
+  const [, height, width] = x.shape as [number, number, number, number];
+  const [, kernel, , channels] = weight.shape as [number, number, number, number];
+  const { dtype } = part.tensor;
+  const shape = { dtype, kernel, stride, padding, pixels, outputs: part.rows };
+  const form = `${kernel}x${kernel}/${stride}${upsample ? " upsample" : ""}`;
+  return rec.choose({
+    key: `conv2d ${part.rows}x${channels} ${form} ${dtype} @${height}x${width}`,
+    work: pixels * part.rows * kernel * kernel * channels,
+    candidates: likelyVariants(rec.gpu.adapter, shape).map((variant) => ({
+      name: variant.name,
+      value: variant,
+      kernel: variant.kernel,
+      specialise: { const: variant.form },
+    })),
+    record: (trial, variant) => {
+      conv2d(trial, {
+        ...options,
+        x: trial.alloc([1, height, width, channels], "x"),
+        weight: {
+          shape: [part.rows, ...weight.shape.slice(1)],
+          parts: [{ ...part, rowStart: 0 }],
+        },
+        bias: trial.standIn(rowsOf(options.bias, 0, part.rows)),
+        into: undefined,
+        variant,
+      });
+    },
+  });
 }
 
 function check(

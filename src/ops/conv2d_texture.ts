@@ -15,6 +15,7 @@ const lanes = 16;
 
 /** Pixels of one row x outputs an invocation, and invocations side by side over outputs. */
 const tiles = { few: [16, 8, 4], narrow: [16, 8, 16], wide: [16, 16, 16] } as const;
+type TileName = keyof typeof tiles;
 type Tile = readonly [number, number, number];
 
 /** Outputs up to which the narrow tile would leave lanes idle, and the wide tile half of them. */
@@ -30,9 +31,14 @@ function form([threadM, threadN, lanesN]: Tile): Specialisation {
   return { const: { THREAD_M: threadM, THREAD_N: threadN, LANES_N: lanesN } };
 }
 
-function chooseTile(outputs: number): Tile {
-  if (outputs <= fewOutputs) return tiles.few;
-  return outputs <= narrowOutputs ? tiles.narrow : tiles.wide;
+function kernelOf({ kernel: taps, stride, pad }: Conv2dTextureOptions) {
+  return taps === 3 && stride === 1 && pad === 1 ? three : kernel;
+}
+
+/** Tiles worth a trial, the likely best first. */
+function likelyTiles(outputs: number): TileName[] {
+  if (outputs <= fewOutputs) return ["few", "narrow"];
+  return outputs <= narrowOutputs ? ["narrow", "wide"] : ["wide", "narrow"];
 }
 
 export interface Conv2dTextureOptions {
@@ -48,6 +54,8 @@ export interface Conv2dTextureOptions {
   readonly upsample: boolean;
   readonly accumulate: boolean;
   readonly label: string;
+  /** Default: by the device's tuner. */
+  readonly tile?: Tile;
 }
 
 /** The convolution with a weight in textures: as many lines at a time as x's texture holds. */
@@ -56,7 +64,6 @@ export function conv2dTexture(rec: Recorder, options: Conv2dTextureOptions): voi
   const [batch, height, width, channels] = x.shape as [number, number, number, number];
   const [, outHeight, outWidth, columns] = y.shape as [number, number, number, number];
   const upsample = Number(options.upsample);
-  const isThree = options.kernel === 3 && stride === 1 && pad === 1;
   const layout = rowTexture(rec, channels, (options.kernel + 1) * width);
   const linesAtOnce = Math.floor(layout.rowsAtOnce / width);
 
@@ -75,13 +82,13 @@ export function conv2dTexture(rec: Recorder, options: Conv2dTextureOptions): voi
     const pixels = (seen(end - 1)[1] - firstSeen + 1) * width;
     const texture = copyRows(rec, x, layout, firstSeen * width, pixels);
     for (const part of parts) {
-      const tile = chooseTile(part.rows);
+      const tile = options.tile ?? chooseTile(rec, options, part);
       const [threadM, threadN, lanesN] = tile;
       const runs = (end - line) * Math.ceil(outWidth / threadM);
       const [gridX, gridY] = foldGrid(Math.ceil(runs / (lanes / lanesN)));
       rec.dispatch({
         label: `conv2d/${label}`,
-        kernel: isThree ? three : kernel,
+        kernel: kernelOf(options),
         specialise: form(tile),
         bindings: { x: texture, w: part.texture!, bias, y },
         params: {
@@ -109,4 +116,34 @@ export function conv2dTexture(rec: Recorder, options: Conv2dTextureOptions): voi
     }
     line = end;
   }
+}
+
+function chooseTile(rec: Recorder, options: Conv2dTextureOptions, part: MatrixPart): Tile {
+  const { x, y, kernel: taps, stride, upsample } = options;
+  const [, height, width, channels] = x.shape as [number, number, number, number];
+  const [, outHeight, outWidth] = y.shape as [number, number, number, number];
+  const form2d = `${taps}x${taps}/${stride}${upsample ? " upsample" : ""}`;
+  return rec.choose({
+    key:
+      `conv2d ${part.rows}x${channels} ${form2d} ${part.tensor.dtype} texture @${height}x${width}`,
+    work: outHeight * outWidth * part.rows * taps * taps * channels,
+    candidates: likelyTiles(part.rows).map((name) => ({
+      name,
+      value: tiles[name] as Tile,
+      kernel: kernelOf(options),
+      specialise: form(tiles[name]),
+    })),
+    record: (trial, tile) => {
+      const columns = Math.ceil(part.rows / 4) * 4;
+      conv2dTexture(trial, {
+        ...options,
+        x: trial.alloc([1, height, width, channels], "x"),
+        parts: [{ ...part, rowStart: 0 }],
+        bias: trial.standIn(options.bias),
+        y: trial.alloc([1, outHeight, outWidth, columns], "y"),
+        accumulate: false,
+        tile,
+      });
+    },
+  });
 }

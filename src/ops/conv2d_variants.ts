@@ -1,4 +1,4 @@
-/** The kernels of the convolution, and which of them a layer takes. */
+/** The kernels of the convolution, and which of them a layer may take. */
 import threeSource from "../../kernels/conv2d_3x3_tile.wgsl" with { type: "text" };
 import tileSource from "../../kernels/conv2d_tile.wgsl" with { type: "text" };
 import workgroupSource from "../../kernels/conv2d_workgroup.wgsl" with { type: "text" };
@@ -8,6 +8,7 @@ import type { DType } from "../gpu/tensor.ts";
 import { type LaneLayout, laneLayout } from "./lane_layout.ts";
 
 export interface Conv2dVariant {
+  readonly name: string;
   readonly kernel: Kernel;
   /** Its `const`s. */
   readonly form: Readonly<Record<string, number | boolean>>;
@@ -39,6 +40,7 @@ function tileVariant(
 ): Conv2dVariant {
   const form = { THREAD_M: threadM, THREAD_N: threadN };
   return {
+    name: `tile ${threadM}x${threadN}`,
     kernel,
     form: weightF16 === undefined ? form : { ...form, WEIGHT_F16: weightF16 },
     layout: (lines, width, outputs) =>
@@ -50,6 +52,7 @@ function tileVariant(
 function workgroupVariant(lanes: number, weightF16: boolean): Conv2dVariant {
   const extent = 8 * lanes;
   return {
+    name: `workgroup ${extent}x${extent}`,
     kernel: workgroup,
     form: { LANES: lanes, WEIGHT_F16: weightF16 },
     layout: (lines, width, outputs) => ({
@@ -70,16 +73,21 @@ export const variants: readonly Conv2dVariant[] = [
   ...[tiles, smallGroups, largeGroups].flatMap(({ f16, f32 }) => [f16, f32]),
 ];
 
-/** The variant for a layer: it depends on the weight and the size of one sample, never on the batch. */
-export function chooseVariant(adapter: AdapterSummary, shape: Conv2dShape): Conv2dVariant {
+/**
+ * Variants for a layer, the likely best first: they depend on the weight and the size of one sample,
+ * never on the batch.
+ */
+export function likelyVariants(adapter: AdapterSummary, shape: Conv2dShape): Conv2dVariant[] {
   const { dtype, kernel, stride, padding, pixels, outputs } = shape;
   const type = dtype === "f16" ? "f16" : "f32";
   if (!adapter.isSoftware) {
     // Enough workgroups for a GPU's cores.
-    return (pixels * outputs >= 2 ** 20 && outputs >= 128 ? largeGroups : smallGroups)[type];
+    const isLarge = pixels * outputs >= 2 ** 20 && outputs >= 128;
+    const groups = isLarge ? [largeGroups, smallGroups] : [smallGroups, largeGroups];
+    return groups.map((group) => group[type]);
   }
   // Fewer outputs would leave most of the large tile idle, and it compiles for seconds.
   const fills = outputs >= Number(threeTile.form.THREAD_N);
   const isThree = fills && kernel === 3 && stride === 1 && padding === "same";
-  return isThree && dtype === "f16" ? threeTile : tiles[type];
+  return [isThree && dtype === "f16" ? threeTile : tiles[type]];
 }

@@ -12,8 +12,8 @@ import { add } from "./add.ts";
 import { foldGrid } from "./fold_grid.ts";
 import type { KernelUse } from "./kernel_use.ts";
 import { linearTexture } from "./linear_texture.ts";
-import { chooseVariant, type LinearVariant, variants } from "./linear_variants.ts";
-import type { Matrix } from "./matrix.ts";
+import { likelyVariants, type LinearVariant, variants } from "./linear_variants.ts";
+import type { Matrix, MatrixPart } from "./matrix.ts";
 import { resizeRows } from "./resize_rows.ts";
 
 /** Order: the kernels' ACTIVATION. */
@@ -48,6 +48,8 @@ export interface LinearOptions {
   /** With `into`: the result is multiplied by the sample's gate [N] first; N % 4 = 0. */
   readonly gate?: PerSample | undefined;
   readonly label: string;
+  /** Of weights in buffers; default: by the device's tuner. */
+  readonly variant?: LinearVariant | undefined;
 }
 
 /**
@@ -65,7 +67,7 @@ export function linear(rec: Recorder, options: LinearOptions): Tensor {
   const rowsPerSample = rows / (x.shape[0] ?? 1);
 
   if (into && (n !== columns || activation !== "none")) {
-    const result = linear(rec, { x, weight, bias, activation, label });
+    const result = linear(rec, { x, weight, bias, activation, label, variant: options.variant });
     add(rec, { x: result, into, gate, label });
     rec.release(result);
     return into;
@@ -107,13 +109,7 @@ export function linear(rec: Recorder, options: LinearOptions): Tensor {
   }
   for (const part of textured ? [] : weight.parts) {
     const w = widened(part.tensor, weight.rowStride ?? stride, stride, "weight");
-    const variant = chooseVariant(rec.gpu.adapter, {
-      rows,
-      rowsPerSample,
-      columns: part.rows,
-      inputs: k,
-      dtype: w.dtype,
-    });
+    const variant = options.variant ?? chooseVariant(rec, options, { ...part, tensor: w });
     const { lanesN, groupsM, groupsN } = variant.layout(rows, part.rows);
     const [gridX, gridY] = foldGrid(groupsM);
     rec.dispatch({
@@ -151,6 +147,34 @@ export function linear(rec: Recorder, options: LinearOptions): Tensor {
   const cut = resizeRows(rec, { x: y, columns: n, label: `${label}/y` });
   rec.release(y);
   return cut;
+}
+
+function chooseVariant(rec: Recorder, options: LinearOptions, part: MatrixPart): LinearVariant {
+  const { x, weight, label } = options;
+  const { dtype } = part.tensor;
+  const inputs = weight.shape[1]!;
+  const rows = elements(x.shape) / inputs;
+  const rowsPerSample = rows / x.shape[0]!;
+  const shape = { rows, rowsPerSample, columns: part.rows, inputs, dtype };
+  return rec.choose({
+    key: `linear ${part.rows}x${inputs} ${dtype} @${rowsPerSample}`,
+    work: rowsPerSample * part.rows * inputs,
+    candidates: likelyVariants(rec.gpu.adapter, shape).map((variant) => ({
+      name: variant.name,
+      value: variant,
+      kernel: variant.kernel,
+      specialise: specialise(variant, dtype, 0),
+    })),
+    record: (trial, variant) => {
+      const parts = [{ tensor: trial.standIn(part.tensor), rowStart: 0, rows: part.rows }];
+      linear(trial, {
+        x: trial.alloc([1, rowsPerSample, inputs], "x"),
+        weight: { shape: [part.rows, inputs], parts, rowStride: rowStride(inputs) },
+        label,
+        variant,
+      });
+    },
+  });
 }
 
 function check({ x, weight, bias, into, gate, label }: LinearOptions): void {

@@ -17,6 +17,7 @@ const tiles = {
   wide: [16, 16],
   large: [16, 32],
 } as const satisfies Record<string, readonly [number, number]>;
+type TileName = keyof typeof tiles;
 type Tile = readonly [number, number];
 
 /** Columns from which on the narrow tile would read x too often. */
@@ -32,11 +33,18 @@ function form([threadM, threadN]: Tile): Specialisation {
   return { const: { THREAD_M: threadM, THREAD_N: threadN } };
 }
 
-/** Which tile computes an output has no influence on its bits. */
-function chooseTile(rowsPerSample: number, columns: number, inputs: number): Tile {
-  if (rowsPerSample === 1) return tiles.vectors;
-  if (columns < wideColumns) return tiles.narrow;
-  return rowsPerSample * columns * inputs >= largeProducts ? tiles.large : tiles.wide;
+/**
+ * Tiles worth a trial, the likely best first. Which one computes an output has no influence on its
+ * bits.
+ */
+function likelyTiles(rowsPerSample: number, columns: number, inputs: number): TileName[] {
+  if (rowsPerSample === 1) return ["vectors"];
+  const products = rowsPerSample * columns * inputs;
+  if (columns < wideColumns) return ["narrow", "wide"];
+  if (products < largeProducts / 8) {
+    return columns < 2 * wideColumns ? ["wide", "narrow"] : ["wide"];
+  }
+  return products < largeProducts ? ["wide", "large"] : ["large", "wide"];
 }
 
 export interface LinearTextureOptions {
@@ -61,6 +69,8 @@ export interface LinearTextureOptions {
     readonly activation: number;
   };
   readonly label: string;
+  /** Default: by the device's tuner. */
+  readonly tile?: Tile;
 }
 
 /** The product with a weight in textures: as many rows of x at a time as its own texture holds. */
@@ -71,7 +81,7 @@ export function linearTexture(rec: Recorder, options: LinearTextureOptions): voi
     const count = Math.min(layout.rowsAtOnce, rows - first);
     const texture = copyRows(rec, x, layout, first, count);
     for (const part of parts) {
-      const tile = chooseTile(rowsPerSample, part.rows, inputs);
+      const tile = options.tile ?? chooseTile(rec, options, part);
       const [gridX, gridY] = foldGrid(Math.ceil(count / tile[0]));
       rec.dispatch({
         label: `linear/${label}`,
@@ -95,4 +105,33 @@ export function linearTexture(rec: Recorder, options: LinearTextureOptions): voi
       });
     }
   }
+}
+
+function chooseTile(rec: Recorder, options: LinearTextureOptions, part: MatrixPart): Tile {
+  const { rowsPerSample: rows, inputs, params } = options;
+  return rec.choose({
+    key: `linear ${part.rows}x${inputs} ${part.tensor.dtype} texture @${rows}`,
+    work: rows * part.rows * inputs,
+    candidates: likelyTiles(rows, part.rows, inputs).map((name) => ({
+      name,
+      value: tiles[name] as Tile,
+      kernel,
+      specialise: form(tiles[name]),
+    })),
+    record: (trial, tile) => {
+      const columns = Math.ceil(part.rows / 4) * 4;
+      const none = { gate_offset: 0, gate_stride: 0, has_bias: 0, has_gate: 0, accumulate: 0 };
+      linearTexture(trial, {
+        ...options,
+        x: trial.alloc([rows, inputs], "x"),
+        rows,
+        parts: [{ ...part, rowStart: 0 }],
+        bias: trial.gpu.absent,
+        gate: trial.gpu.absent,
+        y: trial.alloc([rows, columns], "y"),
+        params: { ...none, y_stride: columns, activation: params.activation },
+        tile,
+      });
+    },
+  });
 }

@@ -1,4 +1,4 @@
-/** The kernels of the linear op, and which of them a product takes. */
+/** The kernels of the linear op, and which of them a product may take. */
 import tileSource from "../../kernels/linear_tile.wgsl" with { type: "text" };
 import vectorSource from "../../kernels/linear_vector.wgsl" with { type: "text" };
 import workgroupSource from "../../kernels/linear_workgroup.wgsl" with { type: "text" };
@@ -91,22 +91,29 @@ export const variants: readonly LinearVariant[] = [
   largeGroups,
 ];
 
+/** Rows per sample up to which the kernel for single rows is worth a trial. */
+const fewRows = 16;
+
 /** Products per sample from which on the large register tile's longer compilation pays. */
 const largeProducts = 2 ** 27;
 
 /**
- * The variant for a product. It depends on the weight and the rows of one sample; the batch decides
- * only between variants whose results have the same bits.
+ * Variants for a product, the likely best first. They depend on the weight and the rows of one
+ * sample; the batch decides only between variants whose results have the same bits.
  */
-export function chooseVariant(adapter: AdapterSummary, shape: LinearShape): LinearVariant {
+export function likelyVariants(adapter: AdapterSummary, shape: LinearShape): LinearVariant[] {
   const { rows, rowsPerSample, columns, inputs, dtype } = shape;
   if (rowsPerSample === 1) {
-    return (adapter.isSoftware ? tileVectors : vectors)[Math.min(2, Math.ceil(Math.log2(rows)))]!;
+    const list = adapter.isSoftware ? tileVectors : vectors;
+    return [list[Math.min(2, Math.ceil(Math.log2(rows)))]!];
   }
   const products = rowsPerSample * columns * inputs;
   if (adapter.isSoftware) {
-    return products >= largeProducts && dtype === "f16" ? largeTile : smallTile;
+    if (dtype !== "f16" || products < largeProducts / 8) return [smallTile];
+    return products >= largeProducts ? [largeTile, smallTile] : [smallTile, largeTile];
   }
   // Enough workgroups for a GPU's cores, and no more than a third of a tile wasted.
-  return rowsPerSample * columns >= 2 ** 20 && rowsPerSample >= 256 ? largeGroups : smallGroups;
+  const isLarge = rowsPerSample * columns >= 2 ** 20 && rowsPerSample >= 256;
+  const groups = isLarge ? [largeGroups, smallGroups] : [smallGroups, largeGroups];
+  return rowsPerSample <= fewRows ? [smallGroups, vectors.at(-1)!] : groups;
 }

@@ -5,13 +5,19 @@
  * to the best time per row stays. An image does not depend on the batch it was made in, so that
  * measuring in the open changes no result.
  */
+import type { BatchEntry } from "../gpu/tuning_cache.ts";
 import type { TurnReport } from "./denoise_batcher.ts";
+import type { BatchReport } from "./types.ts";
 
 export interface BatchLimitsOptions {
   /** Most samples in one step; default 16. */
   readonly ceiling?: number | undefined;
   /** Keeps the ceiling without measuring; default false. */
   readonly fixed?: boolean | undefined;
+  /** What an earlier process has settled on for images of this many tokens. */
+  readonly known?: ((tokens: number) => BatchEntry | undefined) | undefined;
+  /** Hears what is settled on. */
+  readonly onSettled?: ((tokens: number, entry: BatchEntry) => void) | undefined;
 }
 
 const defaultCeiling = 16;
@@ -29,7 +35,7 @@ interface Timing {
 interface Measured {
   /** The batch size under trial, or the one chosen. */
   size: number;
-  settled: boolean;
+  settled: BatchReport["source"];
   readonly timings: Map<number, Timing>;
   /** The last step of the size under trial. */
   last: TurnReport | undefined;
@@ -38,21 +44,23 @@ interface Measured {
 export class BatchLimits {
   readonly ceiling: number;
   readonly #fixed: boolean;
+  readonly #options: BatchLimitsOptions;
   readonly #measured = new Map<number, Measured>();
   readonly #memory = new Map<number, number>();
 
-  constructor({ ceiling = defaultCeiling, fixed = false }: BatchLimitsOptions = {}) {
+  constructor(options: BatchLimitsOptions = {}) {
+    const { ceiling = defaultCeiling, fixed = false } = options;
     if (!Number.isInteger(ceiling) || ceiling < 1) {
       throw new RangeError(`The largest batch must be a whole number from 1 on, not ${ceiling}`);
     }
     this.ceiling = ceiling;
     this.#fixed = fixed;
+    this.#options = options;
   }
 
   /** Most samples in one step of images of this many tokens. */
   readonly limit = (tokens: number): number => {
-    const most = this.most(tokens);
-    return this.#fixed ? most : Math.min(most, this.#of(tokens).size);
+    return Math.min(this.most(tokens), this.#of(tokens).size);
   };
 
   /** What memory allows for images of this many tokens. */
@@ -67,9 +75,8 @@ export class BatchLimits {
 
   /** Learns from a step that is done. */
   readonly observe = (turn: TurnReport): void => {
-    if (this.#fixed) return;
     const measured = this.#of(turn.tokens);
-    if (measured.settled || turn.samples !== measured.size) return;
+    if (measured.settled !== "measuring" || turn.samples !== measured.size) return;
     const { last } = measured;
     measured.last = turn;
     if (!last) return;
@@ -81,32 +88,68 @@ export class BatchLimits {
     if (++timing.count >= trials) this.#advance(turn.tokens, measured);
   };
 
+  /** Whether nothing is left to measure for images of this many tokens. */
+  isSettled(tokens: number): boolean {
+    return this.#of(tokens).settled !== "measuring";
+  }
+
+  /** Settles with the sizes timed so far, if the largest of them was no gain. */
+  conclude(tokens: number): void {
+    if (this.isSettled(tokens)) return;
+    const measured = this.#of(tokens);
+    const timed = [...measured.timings].filter(([, { count }]) => count >= trials);
+    const enough = smallestEnough(timed);
+    const tried = timed.at(-1)?.[0];
+    if (enough !== undefined && enough !== tried) this.#settle(tokens, measured, enough, tried!);
+  }
+
+  /** What is used, by tokens. */
+  report(): BatchReport[] {
+    return [...this.#measured].map(([tokens, { settled }]) => ({
+      tokens,
+      samples: this.limit(tokens),
+      source: settled,
+    }));
+  }
+
   #advance(tokens: number, measured: Measured): void {
     measured.last = undefined;
     if (measured.size * 2 <= this.most(tokens)) {
       measured.size *= 2;
       return;
     }
-    const timings = [...measured.timings];
-    const best = Math.min(...timings.map(([, { seconds }]) => seconds));
-    const enough = timings.find(([, { seconds }]) => seconds * (1 - worthwhile) <= best);
-    measured.size = enough![0];
-    measured.settled = true;
+    this.#settle(tokens, measured, smallestEnough([...measured.timings])!, measured.size);
+  }
+
+  #settle(tokens: number, measured: Measured, samples: number, tried: number): void {
+    measured.size = samples;
+    measured.settled = "measured";
+    this.#options.onSettled?.(tokens, { samples, tried });
+  }
+
+  #start(tokens: number, size: number, settled: Measured["settled"]): Measured {
+    const measured = { size, settled, timings: new Map<number, Timing>(), last: undefined };
+    this.#measured.set(tokens, measured);
+    return measured;
   }
 
   #of(tokens: number): Measured {
     let measured = this.#measured.get(tokens);
     if (!measured) {
-      this.#measured.set(
-        tokens,
-        measured = {
-          size: 1,
-          settled: false,
-          timings: new Map(),
-          last: undefined,
-        },
-      );
+      if (this.#fixed) return this.#start(tokens, this.ceiling, "fixed");
+      const known = this.#options.known?.(tokens);
+      // A larger batch may pay than was tried where there was less memory.
+      const isFinal = known && (known.samples < known.tried || 2 * known.tried > this.most(tokens));
+      measured = isFinal
+        ? this.#start(tokens, known.samples, "cached")
+        : this.#start(tokens, 1, "measuring");
     }
     return measured;
   }
+}
+
+/** The smallest size whose time per row comes close to the best. */
+function smallestEnough(timings: readonly (readonly [number, Timing])[]): number | undefined {
+  const best = Math.min(...timings.map(([, { seconds }]) => seconds));
+  return timings.find(([, { seconds }]) => seconds * (1 - worthwhile) <= best)?.[0];
 }

@@ -5,8 +5,9 @@
 import { type AdapterSummary, type Gpu, openGpu } from "../gpu/device.ts";
 import type { EngineChoice } from "../onnx/directory.ts";
 import type { FileSource } from "../weights/source.ts";
-import { Admission } from "./admission.ts";
+import { Admission, type Need } from "./admission.ts";
 import { BatchLimits } from "./batch_limits.ts";
+import { tryBatches } from "./batch_trial.ts";
 import { BusyError, InvalidRequestError } from "./errors.ts";
 import { loadModel, type OnnxEngine } from "./load.ts";
 import { type MemoryPlan, MemoryPlanner } from "./memory_planner.ts";
@@ -14,6 +15,7 @@ import { describeModel } from "./model.ts";
 import { resolveRequest } from "./request.ts";
 import { RequestScopedPipeline } from "./request_scoped.ts";
 import { type PipelineOptions, StableDiffusion3Pipeline } from "./stable_diffusion_3.ts";
+import { Tuning, type TuningOptions } from "./tuning.ts";
 import type {
   AdapterReport,
   Engine,
@@ -36,9 +38,11 @@ export interface EngineOptions extends Omit<PipelineOptions, "maxBatch"> {
   readonly memoryBudget?: number | undefined;
   /** Requests that may wait for memory before further ones are refused. */
   readonly maxWaiting?: number | undefined;
-  /** Most samples in one step. Default: measured while requests run, see `BatchLimits`. */
+  /** Most samples in one step. Default: measured, see `BatchLimits`. */
   readonly maxBatch?: number | undefined;
-  /** Bits of the SIMD vectors that the driver was asked for, for the status. */
+  /** Has kernels and batch sizes chosen by timing them. Default: kernels by the kind of adapter. */
+  readonly tuning?: TuningOptions | undefined;
+  /** Bits of the SIMD vectors that the driver was asked for, for status and tuning. */
   readonly vectorBits?: number | undefined;
   /** Bytes of the checkpoint read so far, and of all of it. */
   readonly onLoadProgress?: ((bytesDone: number, bytesTotal: number) => void) | undefined;
@@ -51,13 +55,22 @@ const defaultHeadroom = 8 * 2 ** 30;
 
 /** Opens a device, loads the model in `source` and waits for requests. */
 export async function openEngine(source: FileSource, options: EngineOptions = {}): Promise<Engine> {
+  let tuning: Tuning | undefined;
   const limits = new BatchLimits({
     ceiling: options.maxBatch,
     fixed: options.maxBatch !== undefined,
+    known: (tokens) => tuning?.batch(tokens),
+    onSettled: (tokens, entry) => tuning?.keepBatch(tokens, entry),
   });
   const model = await describeModel(source, options.engine ?? (options.onnx ? "auto" : "wgsl"));
   const gpu = options.gpu ?? await openGpu();
   try {
+    if (options.tuning) {
+      tuning = await Tuning.open(gpu, model, {
+        ...options.tuning,
+        vectorBits: options.vectorBits,
+      });
+    }
     const components = await loadModel(model, gpu, {
       signal: options.signal,
       onProgress: options.onLoadProgress,
@@ -72,8 +85,9 @@ export async function openEngine(source: FileSource, options: EngineOptions = {}
       },
     });
     const planner = await MemoryPlanner.open(model, gpu, options);
-    const engine = new LocalEngine(gpu, pipeline, planner, limits, options);
+    const engine = new LocalEngine(gpu, pipeline, planner, limits, tuning, options);
     await engine.planDefault();
+    if (tuning) await engine.measureBatches(tuning, options.signal);
     return engine;
   } catch (error) {
     gpu.destroy();
@@ -88,6 +102,7 @@ class LocalEngine implements Engine {
   readonly #scoped: RequestScopedPipeline<StableDiffusion3Pipeline>;
   readonly #planner: MemoryPlanner;
   readonly #limits: BatchLimits;
+  readonly #tuning: Tuning | undefined;
   readonly #admission: Admission;
   readonly #vectorBits: number | undefined;
   readonly #closing = new AbortController();
@@ -102,6 +117,7 @@ class LocalEngine implements Engine {
     pipeline: StableDiffusion3Pipeline,
     planner: MemoryPlanner,
     limits: BatchLimits,
+    tuning: Tuning | undefined,
     options: EngineOptions,
   ) {
     const { promptCache } = pipeline;
@@ -110,6 +126,7 @@ class LocalEngine implements Engine {
     this.#scoped = new RequestScopedPipeline(pipeline);
     this.#planner = planner;
     this.#limits = limits;
+    this.#tuning = tuning;
     this.#admission = new Admission({
       budget: options.memoryBudget ?? planner.weights + defaultHeadroom,
       maxWaiting: options.maxWaiting ?? defaultWaiting,
@@ -124,17 +141,45 @@ class LocalEngine implements Engine {
   /** Measures what a request of the default size takes, for the status; nothing if it cannot run. */
   async planDefault(): Promise<void> {
     const request = resolveRequest({ prompt: "" }, this.#pipeline.model.info);
-    const plan = await this.#plan(request, false).catch((error) => {
-      // Smaller images may still be made.
-      if (error instanceof InvalidRequestError) return undefined;
-      throw error;
-    });
+    const plan = await this.#planIfPossible(request);
     if (!plan) return;
     this.#defaultRequest = {
       share: plan.share,
       arena: this.#planner.arenaWith(plan),
       maxBatch: plan.maxBatch,
     };
+  }
+
+  /**
+   * Finds the batch size for the default request, unless it is known. Nobody waits for the engine's
+   * answers yet, so that nobody is disturbed.
+   */
+  async measureBatches(tuning: Tuning, signal?: AbortSignal): Promise<void> {
+    const asked = { prompt: "", ...tuning.request };
+    const request = resolveRequest(asked, this.#pipeline.model.info);
+    const tokens = this.#tokens(request);
+    if (tuning.batchSeconds <= 0 || this.#limits.isSettled(tokens)) return;
+    const plan = await this.#planIfPossible(request);
+    if (!plan) return;
+    const room = this.#admission.budget - this.#planner.baseWith(plan);
+    const samples = Math.min(plan.maxBatch, Math.floor(room / plan.share));
+    if (samples < 1) return;
+    const leave = await this.#admission.admit(
+      { ...this.#need(plan), share: samples * plan.share },
+      { signal },
+    );
+    try {
+      await tryBatches(this.#pipeline, {
+        limits: this.#limits,
+        request,
+        samples,
+        seconds: tuning.batchSeconds,
+        speed: () => tuning.speed,
+        signal,
+      });
+    } finally {
+      leave();
+    }
   }
 
   generate(request: GenerateRequest, options: GenerateOptions = {}): Promise<GenerateResult> {
@@ -152,14 +197,8 @@ class LocalEngine implements Engine {
     signal.throwIfAborted();
     const resolved = resolveRequest(request, this.#pipeline.model.info);
     const plan = await this.#plan(resolved, Boolean(options.previewEvery && options.onProgress));
-    const leave = await this.#admission.admit({
-      base: () => this.#planner.baseWith(plan) + this.#pipeline.promptCache.pinnedBytes,
-      share: plan.share,
-      onAdmitted: () => {
-        this.#planner.commit(plan);
-        this.#limits.bound(plan.tokens, plan.maxBatch);
-      },
-    }, { signal, onProgress: options.onProgress });
+    const { onProgress } = options;
+    const leave = await this.#admission.admit(this.#need(plan), { signal, onProgress });
     const queued = (performance.now() - started) / 1000;
     this.#active++;
     try {
@@ -189,6 +228,7 @@ class LocalEngine implements Engine {
       requests: { total: this.#total, active: this.#active, waiting: this.#admission.waiting },
       promptCache: { hits, misses },
       defaultRequest: this.#defaultRequest,
+      ...(this.#tuning && { tuning: this.#tuning.report(this.#limits) }),
     };
   }
 
@@ -198,6 +238,7 @@ class LocalEngine implements Engine {
     this.#admission.close(reason);
     this.#closing.abort(reason);
     await Promise.all(this.#running);
+    await this.#tuning?.saved();
     this.#pipeline.dispose();
     this.#gpu.destroy();
     this.#close.resolve(undefined);
@@ -205,12 +246,34 @@ class LocalEngine implements Engine {
   }
 
   #plan(request: ResolvedRequest, previews: boolean): Promise<MemoryPlan> {
-    const tokens = request.height * request.width / this.#pipeline.model.info.sizeMultiple ** 2;
     return this.#planner.plan(request, {
-      maxBatch: this.#limits.most(tokens),
+      maxBatch: this.#limits.most(this.#tokens(request)),
       budget: this.#admission.budget - this.#pipeline.promptCache.pinnedBytes,
       previews,
     });
+  }
+
+  /** Nothing for a request that the device cannot run: smaller images may still be made. */
+  #planIfPossible(request: ResolvedRequest): Promise<MemoryPlan | undefined> {
+    return this.#plan(request, false).catch((error) => {
+      if (error instanceof InvalidRequestError) return undefined;
+      throw error;
+    });
+  }
+
+  #need(plan: MemoryPlan): Need {
+    return {
+      base: () => this.#planner.baseWith(plan) + this.#pipeline.promptCache.pinnedBytes,
+      share: plan.share,
+      onAdmitted: () => {
+        this.#planner.commit(plan);
+        this.#limits.bound(plan.tokens, plan.maxBatch);
+      },
+    };
+  }
+
+  #tokens({ height, width }: ResolvedRequest): number {
+    return height * width / this.#pipeline.model.info.sizeMultiple ** 2;
   }
 }
 

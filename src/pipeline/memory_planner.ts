@@ -7,7 +7,7 @@
  */
 import { LRUCache } from "lru-cache";
 import type { Gpu } from "../gpu/device.ts";
-import { dryGpu } from "../gpu/dry_device.ts";
+import { type DeviceModel, dryGpu } from "../gpu/dry_device.ts";
 import { BindingLimitError } from "../gpu/errors.ts";
 import { elements } from "../gpu/tensor.ts";
 import { InvalidRequestError } from "./errors.ts";
@@ -48,7 +48,7 @@ export class MemoryPlanner {
   /** Bytes of all networks. */
   readonly weights: number;
   readonly #model: ModelDescription;
-  readonly #like: Pick<Gpu, "limits" | "adapter"> | undefined;
+  readonly #like: DeviceModel | undefined;
   readonly #components: (gpu: Gpu) => Promise<Components>;
   readonly #decodeBytes: number | undefined;
   readonly #plans = new LRUCache<string, Promise<MemoryPlan>>({ max: plansKept });
@@ -59,7 +59,7 @@ export class MemoryPlanner {
   private constructor(
     weights: number,
     model: ModelDescription,
-    like: Pick<Gpu, "limits" | "adapter"> | undefined,
+    like: DeviceModel | undefined,
     components: (gpu: Gpu) => Promise<Components>,
     decodeBytes: number | undefined,
   ) {
@@ -76,7 +76,7 @@ export class MemoryPlanner {
    */
   static async open(
     model: ModelDescription,
-    like?: Pick<Gpu, "limits" | "adapter">,
+    like?: DeviceModel,
     { decodeBytes, onnx }: { decodeBytes?: number | undefined } & Pick<LoadModelOptions, "onnx"> =
       {},
   ): Promise<MemoryPlanner> {

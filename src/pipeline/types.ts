@@ -184,6 +184,29 @@ export interface RequestPlan {
   readonly maxBatch: number;
 }
 
+export interface BatchReport {
+  /** Patches of one image. */
+  readonly tokens: number;
+  /** Most samples of a step now. */
+  readonly samples: number;
+  readonly source: "measuring" | "measured" | "cached" | "fixed";
+}
+
+/** What was measured on the adapter. */
+export interface TuningReport {
+  /** Spent on timing kernels. */
+  readonly seconds: number;
+  /** Which kernel each shape takes: "default" where the time did not suffice. */
+  readonly kernels: readonly {
+    readonly key: string;
+    readonly choice: string;
+    readonly source: "measured" | "cached" | "default";
+  }[];
+  readonly batches: readonly BatchReport[];
+  /** Why results are not kept, or earlier ones not used. */
+  readonly problem?: string | undefined;
+}
+
 export interface EngineStatus {
   readonly model: ModelInfo;
   /** Which engine runs each network: "wgsl" or "onnx". */
@@ -194,6 +217,8 @@ export interface EngineStatus {
   /** Prompts whose embeddings were known, and prompts that were encoded. */
   readonly promptCache: { readonly hits: number; readonly misses: number };
   readonly defaultRequest: RequestPlan;
+  /** Absent where kernels are not timed. */
+  readonly tuning?: TuningReport | undefined;
 }
 
 /**

@@ -43,8 +43,12 @@ async function record<Io>(
   label: string,
   build: (rec: ReturnType<Gpu["record"]>) => Io,
 ): Promise<Recorded<Io>> {
-  const rec = gpu.record(label);
-  const io = build(rec);
+  let rec = gpu.record(label);
+  let io = build(rec);
+  if (await rec.decide()) {
+    rec = gpu.record(label);
+    io = build(rec);
+  }
   const program = await rec.finish();
   return { program, io, dispose: () => program.dispose() };
 }

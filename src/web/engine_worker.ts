@@ -13,6 +13,8 @@ const scope = globalThis as unknown as MessageEndpoint;
 serveEngine(scope, async (options) => {
   const source = await openSource(options as OpenOptions);
   return await openEngine(source, {
+    // No step before it is asked for: the page waits for the first image, not for the best batch.
+    tuning: { batchSeconds: 0 },
     onLoadProgress: (bytesDone, bytesTotal) =>
       tell({ type: "loading", stage: "upload", bytesDone, bytesTotal }),
   });

@@ -24,6 +24,8 @@ interface Case {
   readonly guidanceScale: number;
   /** Worked out by hand from the config: what the scheduler must have made of 3 steps. */
   readonly sigmas: readonly number[];
+  /** Whether kernels are chosen by timing them. */
+  readonly tune: boolean;
 }
 
 /** The double shift of a constant shift of 3: sigma_min is shifted before and after. */
@@ -38,6 +40,7 @@ const cases: Record<string, Case> = {
     size: [24, 40],
     guidanceScale: 5,
     sigmas: shifted,
+    tune: true,
   },
   "SD3.5 large's family without T5, sharded bf16": {
     model: {
@@ -49,6 +52,7 @@ const cases: Record<string, Case> = {
     size: [28, 20],
     guidanceScale: 3,
     sigmas: shifted,
+    tune: false,
   },
   "SD3.5 medium's family, f32, with a shift that follows the image's size": {
     model: {
@@ -75,18 +79,21 @@ const cases: Record<string, Case> = {
     guidanceScale: 1,
     // 6 patches: mu = 0.5 + 2 / 12; sigmas 1, 0.5005, 0.001 through e^mu / (e^mu + 1 / sigma - 1).
     sigmas: [1, 0.6612045, 0.0019459, 0],
+    tune: false,
   },
 };
 
 for (
-  const [name, { model: options, size: [height, width], guidanceScale, sigmas }] of Object.entries(
-    cases,
-  )
+  const [name, { model: options, size: [height, width], guidanceScale, sigmas, tune }] of Object
+    .entries(
+      cases,
+    )
 ) {
   Deno.test(`command line: ${name}`, async () => {
     const model = await makeModel(options);
     try {
       const output = `${model.path}/image.png`;
+      const tuningFile = `${model.path}/tuning.json`;
       const { success, stderr } = await new Deno.Command(Deno.execPath(), {
         args: [
           ...["run", "-A", cli, "generate", prompt],
@@ -95,10 +102,12 @@ for (
           ...["--guidance-scale", `${guidanceScale}`],
           ...["--height", `${height}`, "--width", `${width}`],
         ],
+        env: { TUNING_FILE: tuningFile, ...!tune && { NO_TUNE: "1" } },
         stdout: "null",
         stderr: "piped",
       }).output();
       assert.ok(success, new TextDecoder().decode(stderr));
+      assert.equal([...Deno.readDirSync(model.path)].some((e) => e.name === "tuning.json"), tune);
 
       const source = directorySource(model.path);
       const { tokenizers, info } = await describeModel(source);

@@ -33,6 +33,31 @@ Deno.test("GET /api/status reports the model, memory, requests, adapter and limi
   });
 });
 
+Deno.test("GET /api/status says what was chosen by timing, if anything was", async () => {
+  const tuning = {
+    seconds: 1.5,
+    kernels: [{ key: "linear 8x8 f16 @4", choice: "wide", source: "cached" as const }],
+    batches: [{ tokens: 64, samples: 4, source: "measured" as const }],
+  };
+  await withApp({ engine: { tuning } }, async ({ request }) => {
+    const status = await (await request("/api/status")).json();
+    assert.deepEqual(status.tuning, {
+      seconds: 1.5,
+      kernels: [{ shape: "linear 8x8 f16 @4", kernel: "wide", source: "cached" }],
+      batches: [{ tokens: 64, max_batch: 4, source: "measured" }],
+    });
+  });
+  const problem = "Tuning results are ignored: broken";
+  await withApp({ engine: { tuning: { ...tuning, problem } } }, async ({ request }) => {
+    const status = await (await request("/api/status")).json();
+    assert.equal(status.tuning.problem, problem);
+  });
+  await withApp({}, async ({ request }) => {
+    const status = await (await request("/api/status")).json();
+    assert.equal("tuning" in status, false);
+  });
+});
+
 Deno.test("the API key guards everything but health, images, the page and the API's description", async () => {
   await withApp({ config: { apiKey: "key-123" } }, async ({ request, post, images }) => {
     const image = await images.save(new Uint8Array(3));

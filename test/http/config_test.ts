@@ -25,6 +25,8 @@ Deno.test("parseConfig() has the documented defaults", () => {
   assert.equal(config.maxConcurrency, 64);
   assert.equal(config.trustProxy, true);
   assert.equal(config.maxBatch, undefined);
+  assert.equal(config.tune, true);
+  assert.equal(config.tuningFile, ".cache/tuning.json");
   assert.equal(config.logPrompts, false);
   assert.equal(config.apiKey, undefined);
   assert.deepEqual(config.corsOrigin, ["*"]);
@@ -32,12 +34,22 @@ Deno.test("parseConfig() has the documented defaults", () => {
 
 Deno.test("parseConfig() takes flags before the environment before the defaults", () => {
   const environment = (name: string) =>
-    ({ PORT: "9000", MAX_QUEUE: "3", NO_TRUST_PROXY: "1", LOG_PROMPTS: "yes", HOST: "" })[name];
+    ({
+      PORT: "9000",
+      MAX_QUEUE: "3",
+      NO_TRUST_PROXY: "1",
+      LOG_PROMPTS: "yes",
+      HOST: "",
+      NO_TUNE: "1",
+      TUNING_FILE: "choices.json",
+    })[name];
   const config = parseConfig(["--port", "9100", "--max-batch", "4"], environment);
   assert.equal(config.port, 9100);
   assert.equal(config.maxQueue, 3);
   assert.equal(config.maxBatch, 4);
   assert.equal(config.trustProxy, false);
+  assert.equal(config.tune, false);
+  assert.equal(config.tuningFile, "choices.json");
   assert.equal(config.logPrompts, true);
   assert.equal(config.host, "0.0.0.0", "an empty variable is an unset one");
 });

@@ -15,12 +15,14 @@ import type {
   ModelInfo,
   ResolvedRequest,
   RgbImage,
+  TuningReport,
 } from "../../src/pipeline/types.ts";
 
 export interface FakeEngineOptions {
   /** Milliseconds; 0 takes a turn of the event loop. */
   readonly stepMs?: number;
   readonly model?: Partial<ModelInfo>;
+  readonly tuning?: TuningReport;
   /** Thrown by a request with this prompt, after its first step. */
   readonly failures?: Readonly<Record<string, () => Error>>;
 }
@@ -110,6 +112,7 @@ export class FakeEngine implements Engine {
       requests: { total: this.#total, active: this.#active, waiting: 0 },
       promptCache: { hits: 0, misses: this.#total },
       defaultRequest: { share: bytesOfRequest, arena: 10_000, maxBatch: 8 },
+      ...(this.#options.tuning && { tuning: this.#options.tuning }),
     };
   }
 

@@ -17,6 +17,7 @@ interface Answer {
 
 async function withServer(
   test: (server: RunningServer, config: ServerConfig) => Promise<void>,
+  changes: Partial<ServerConfig> = {},
 ): Promise<void> {
   const { vectorBits } = prepareAdapter();
   const folder = await Deno.makeTempDir({ prefix: "real_engine_test_" });
@@ -25,6 +26,8 @@ async function withServer(
     model: MODEL,
     imageDir: folder,
     drainSeconds: 0,
+    tune: false,
+    ...changes,
   };
   const start = (config: ServerConfig, log: Parameters<typeof startEngine>[1]) =>
     startEngine(config, log, vectorBits);
@@ -157,4 +160,44 @@ Deno.test("200 requests, also cancelled and failing ones, leave GPU memory and t
     assert.equal(end.requests, 0);
     assert.ok(grown < 48, `the process grew by ${grown.toFixed(1)} MiB in 100 requests`);
   });
+});
+
+Deno.test("a server that tunes says what it chose, makes the same image, and starts again with what it knows", async () => {
+  const folder = await Deno.makeTempDir({ prefix: "real_engine_test_" });
+  const tuning = { tune: true, tuningFile: `${folder}/kept/tuning.json` };
+  const body = { prompt: "a red circle", seed: 5, num_inference_steps: 1, height: 32, width: 32 };
+  // deno-lint-ignore no-explicit-any -- fields of it are read one by one
+  let before: any;
+  let image: Uint8Array | undefined;
+  const known = (status: typeof before) =>
+    // deno-lint-ignore no-explicit-any -- as above
+    status.tuning.kernels.filter(({ source }: any) => source !== "default");
+  try {
+    await withServer(async (server) => {
+      image = await imageOf(server, body);
+      before = await status(server);
+      assert.ok(known(before).length > 0 && before.tuning.seconds > 0);
+      assert.equal(before.tuning.problem, undefined);
+      assert.equal(before.tuning.batches[0].tokens, 64);
+      const { adapters } = JSON.parse(await Deno.readTextFile(tuning.tuningFile));
+      assert.equal(Object.keys(adapters).length, 1);
+    }, tuning);
+    await withServer(async (server) => {
+      assert.deepEqual(await imageOf(server, body), image);
+      const after = await status(server);
+      const sources = new Map<string, string>(
+        // deno-lint-ignore no-explicit-any -- as above
+        after.tuning.kernels.map(({ shape, source }: any) => [shape, source]),
+      );
+      for (const { shape } of known(before)) {
+        assert.ok(["cached", undefined].includes(sources.get(shape)), shape);
+      }
+      assert.ok([...sources.values()].includes("cached"));
+    }, tuning);
+    await withServer(async (server) => {
+      assert.equal("tuning" in await status(server), false);
+    });
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
 });

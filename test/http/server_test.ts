@@ -333,3 +333,20 @@ Deno.test("the process recovers from a lost device and a dead worker", async () 
     assert.equal((await process.status).code, 0);
   });
 });
+
+Deno.test("tuning results that cannot be used are said once and stop nothing", async () => {
+  const problem = "Tuning results are ignored: not JSON";
+  const tuning = { seconds: 0, kernels: [], batches: [], problem };
+  await withServer({ engine: { tuning }, config: { tuningFile: "kept.json" } }, async (fixture) => {
+    const response = await fixture.post({ prompt: "a" });
+    assert.equal(response.status, 200);
+    await response.body?.cancel();
+    const said = fixture.logs.filter(({ event }) => event === "tuning_problem");
+    assert.equal(said.length, 1);
+    assert.deepEqual([said[0]!.level, said[0]!.file, said[0]!.error], [
+      "warn",
+      "kept.json",
+      problem,
+    ]);
+  });
+});

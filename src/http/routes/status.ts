@@ -1,6 +1,7 @@
 /** `GET /api/status`: the model, its memory, the requests, the adapter, and what is allowed. */
 
 import { createRoute, z } from "@hono/zod-openapi";
+import type { TuningReport } from "../../pipeline/types.ts";
 import type { Route } from "../context.ts";
 
 const statusSchema = z.object({
@@ -28,6 +29,21 @@ const statusSchema = z.object({
     features: z.array(z.string()),
     vector_bits: z.int().optional(),
   }),
+  tuning: z.object({
+    seconds: z.number().openapi({ description: "Spent on timing kernels" }),
+    kernels: z.array(z.object({
+      shape: z.string(),
+      kernel: z.string(),
+      source: z.enum(["measured", "cached", "default"]),
+    })),
+    batches: z.array(z.object({
+      tokens: z.number(),
+      max_batch: z.int(),
+      source: z.enum(["measuring", "measured", "cached", "fixed"]),
+    })),
+    problem: z.string().optional()
+      .openapi({ description: "Why results are not kept, or earlier ones not used" }),
+  }).optional().openapi({ description: "What was chosen by timing; absent under --no-tune" }),
   images: z.object({ count: z.int(), bytes: z.int() }),
   defaults: z.object({
     height: z.int(),
@@ -69,7 +85,7 @@ export const statusRoute: Route = (app, context) => {
     },
   });
   app.openapi(route, (c) => {
-    const { memory, adapter, promptCache, engines } = engine.status();
+    const { memory, adapter, promptCache, engines, tuning } = engine.status();
     const { weights, arena, requests, cache, budget } = memory;
     return c.json({
       current_model: model.name,
@@ -88,6 +104,7 @@ export const statusRoute: Route = (app, context) => {
         features: [...adapter.features],
         ...(adapter.vectorBits !== undefined && { vector_bits: adapter.vectorBits }),
       },
+      ...(tuning && { tuning: describeTuning(tuning) }),
       images: { ...images.usage() },
       defaults: {
         height: model.defaults.height,
@@ -113,3 +130,16 @@ export const statusRoute: Route = (app, context) => {
     }, 200);
   });
 };
+
+function describeTuning({ seconds, kernels, batches, problem }: TuningReport) {
+  return {
+    seconds,
+    kernels: kernels.map(({ key, choice, source }) => ({ shape: key, kernel: choice, source })),
+    batches: batches.map(({ tokens, samples, source }) => ({
+      tokens,
+      max_batch: samples,
+      source,
+    })),
+    ...(problem !== undefined && { problem }),
+  };
+}
