@@ -4,7 +4,7 @@ import vectorSource from "../../kernels/linear_vector.wgsl" with { type: "text" 
 import workgroupSource from "../../kernels/linear_workgroup.wgsl" with { type: "text" };
 import type { AdapterSummary } from "../gpu/device.ts";
 import { defineKernel, type Kernel } from "../gpu/kernel.ts";
-import type { DType } from "../gpu/tensor.ts";
+import type { WeightDType } from "../gpu/quantized.ts";
 import { type LaneLayout, laneLayout } from "./lane_layout.ts";
 
 export interface LinearVariant {
@@ -13,7 +13,7 @@ export interface LinearVariant {
   /** Its `const`s. */
   readonly form: Readonly<Record<string, number>>;
   /** Types of weights that it is used with. */
-  readonly dtypes: readonly DType[];
+  readonly dtypes: readonly WeightDType[];
   layout(rows: number, columns: number): LaneLayout;
 }
 
@@ -23,16 +23,17 @@ export interface LinearShape {
   readonly rowsPerSample: number;
   readonly columns: number;
   readonly inputs: number;
-  readonly dtype: DType;
+  readonly dtype: WeightDType;
 }
 
 const tile = defineKernel("linear_tile", tileSource);
 const workgroup = defineKernel("linear_workgroup", workgroupSource);
 const vector = defineKernel("linear_vector", vectorSource);
-const both: readonly DType[] = ["f16", "f32"];
+const narrow: readonly WeightDType[] = ["f16", "q8_0", "q4_0"];
+const all: readonly WeightDType[] = [...narrow, "f32"];
 
 /** Large register tiles: for adapters that run invocations as SIMD lanes of a CPU. */
-function tileVariant(threadM: number, threadN: number, dtypes = both): LinearVariant {
+function tileVariant(threadM: number, threadN: number, dtypes = all): LinearVariant {
   return {
     name: `tile ${threadM}x${threadN}`,
     kernel: tile,
@@ -49,7 +50,7 @@ function workgroupVariant(lanes: number): LinearVariant {
     name: `workgroup ${extent}x${extent}`,
     kernel: workgroup,
     form: { LANES: lanes },
-    dtypes: both,
+    dtypes: all,
     layout: (rows, columns) => ({
       lanesN: lanes,
       groupsM: Math.ceil(rows / extent),
@@ -64,7 +65,7 @@ function vectorVariant(rowsAtOnce: number): LinearVariant {
     name: `vector ${rowsAtOnce}`,
     kernel: vector,
     form: { THREAD_M: rowsAtOnce },
-    dtypes: both,
+    dtypes: all,
     layout: (rows, columns) => ({
       lanesN: 1,
       groupsM: Math.ceil(rows / rowsAtOnce),
@@ -78,7 +79,7 @@ function vectorVariant(rowsAtOnce: number): LinearVariant {
 const tileVectors = [tileVariant(1, 4), tileVariant(2, 4), tileVariant(4, 4)];
 const vectors = [vectorVariant(1), vectorVariant(2), vectorVariant(4)];
 const smallTile = tileVariant(16, 16);
-const largeTile = tileVariant(16, 32, ["f16"]);
+const largeTile = tileVariant(16, 32, narrow);
 const smallGroups = workgroupVariant(8);
 const largeGroups = workgroupVariant(16);
 
@@ -105,7 +106,7 @@ export function chooseVariant(adapter: AdapterSummary, shape: LinearShape): Line
   }
   const products = rowsPerSample * columns * inputs;
   if (adapter.isSoftware) {
-    return products >= largeProducts && dtype === "f16" ? largeTile : smallTile;
+    return products >= largeProducts && dtype !== "f32" ? largeTile : smallTile;
   }
   // Enough workgroups for a GPU's cores, and no more than a third of a tile wasted.
   return rowsPerSample * columns >= 2 ** 20 && rowsPerSample >= 256 ? largeGroups : smallGroups;
