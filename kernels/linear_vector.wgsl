@@ -16,7 +16,8 @@
 // Numerics: f32; invocation l sums k = 8 l .. 8 l + 7, 8 (l + 64) .., then the 64 sums meet in a
 // tree: an order that depends on k alone.
 //
-// Reads of w are what it costs: 2 bytes (f16) for 2 THREAD_M flop; neighbours read neighbouring 16 bytes.
+// Reads of w are what it costs: for f16 2 bytes for 2 THREAD_M flop; neighbours read neighbouring
+// bytes.
 struct Params {
   rows: u32, n: u32, k8: u32, y_stride: u32,
   y_column: u32, rows_per_sample: u32, gate_offset: u32, gate_stride: u32,

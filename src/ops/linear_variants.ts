@@ -29,8 +29,7 @@ export interface LinearShape {
 const tile = defineKernel("linear_tile", tileSource);
 const workgroup = defineKernel("linear_workgroup", workgroupSource);
 const vector = defineKernel("linear_vector", vectorSource);
-const narrow: readonly WeightDType[] = ["f16", "q8_0", "q4_0"];
-const all: readonly WeightDType[] = [...narrow, "f32"];
+const all: readonly WeightDType[] = ["f32", "f16", "q8_0", "q4_0"];
 
 /** Large register tiles: for adapters that run invocations as SIMD lanes of a CPU. */
 function tileVariant(threadM: number, threadN: number, dtypes = all): LinearVariant {
@@ -79,7 +78,7 @@ function vectorVariant(rowsAtOnce: number): LinearVariant {
 const tileVectors = [tileVariant(1, 4), tileVariant(2, 4), tileVariant(4, 4)];
 const vectors = [vectorVariant(1), vectorVariant(2), vectorVariant(4)];
 const smallTile = tileVariant(16, 16);
-const largeTile = tileVariant(16, 32, narrow);
+const largeTile = tileVariant(16, 32, ["f16"]);
 const smallGroups = workgroupVariant(8);
 const largeGroups = workgroupVariant(16);
 
@@ -106,7 +105,7 @@ export function chooseVariant(adapter: AdapterSummary, shape: LinearShape): Line
   }
   const products = rowsPerSample * columns * inputs;
   if (adapter.isSoftware) {
-    return products >= largeProducts && dtype !== "f32" ? largeTile : smallTile;
+    return products >= largeProducts && dtype === "f16" ? largeTile : smallTile;
   }
   // Enough workgroups for a GPU's cores, and no more than a third of a tile wasted.
   return rowsPerSample * columns >= 2 ** 20 && rowsPerSample >= 256 ? largeGroups : smallGroups;
