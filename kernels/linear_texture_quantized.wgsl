@@ -3,9 +3,9 @@
 //
 // x       f32; row r of this pass has its values 4 e .. 4 e + 3 in texel
 //         (r % 2^row_shift * 2 k8 + e, r / 2^row_shift)
-// w       texel (n, e) holds the next 128 / BITS of q in row n, from the lowest bits on, each in
-//         two's complement: neighbours share cache lines
-// scales  texel (n, e) holds the f16 scales of row n's blocks 2 e and 2 e + 1
+// w       q, BITS each, in two's complement: line e holds q[n, 8 e .. 8 e + 7] for all n, from the
+//         lowest bits on, BITS / 4 words of a texel for each n
+// scales  f16: line e holds those of blocks 2 e (low half) and 2 e + 1 for all n, a word each
 // bias    (n) at bias_offset      f32; used where has_bias
 // gate    sample s, column n at gate_offset + s * gate_stride + n; used where has_gate
 // y       (all rows, y_stride)    f32; rows from first_row on, columns y_column .. y_column + n
@@ -18,9 +18,8 @@
 // Numerics: f32 throughout; q * scale is exact in it, so every output is the chain of fma over k in
 // ascending order that the other kernels make of these weights.
 //
-// As linear_texture.wgsl, for adapters that run invocations as SIMD lanes of a CPU. A texel of w
-// holds two or four steps of eight k: it is fetched once, and turned by one step after each, so
-// that the unrolled text is that of eight k.
+// As linear_texture.wgsl, for adapters that run invocations as SIMD lanes of a CPU; a texel of w
+// serves two columns (q8_0) or four, one of the scales four, so that fewer are fetched.
 struct Params {
   rows: u32, n: u32, k8: u32, y_stride: u32,
   y_column: u32, rows_per_sample: u32, gate_offset: u32, gate_stride: u32,
@@ -29,7 +28,7 @@ struct Params {
 }
 @group(0) @binding(0) var x: texture_storage_2d<rgba32float, read>;
 @group(0) @binding(1) var w: texture_storage_2d<rgba32uint, read>;
-@group(0) @binding(2) var scales: texture_storage_2d<r32uint, read>;
+@group(0) @binding(2) var scales: texture_storage_2d<rgba32uint, read>;
 @group(0) @binding(3) var<storage, read> bias: array<vec4f>;
 @group(0) @binding(4) var<storage, read> gate: array<vec4f>;
 @group(0) @binding(5) var<storage, read_write> y: array<vec4f>;
@@ -38,9 +37,8 @@ struct Params {
 const THREAD_M = 16u;
 const THREAD_N = 16u;
 const BITS = 8u;
-// Texels of a block of 32 k, and steps of eight k of a texel.
+// Texels of four columns.
 const TEXELS = BITS / 4u;
-const STEPS = 16u / BITS;
 
 // A detour that lets the epilogue loop over rows: unrolled it takes longer to compile than all the
 // rest. The loop's bound is no constant, or drivers would unroll it as well. Each invocation keeps
@@ -56,38 +54,31 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) la
   let row_mask = (1u << params.row_shift) - 1u;
   let last_column = params.n - 1u;
   var acc: array<array<f32, THREAD_N>, THREAD_M>;
-  for (var block = 0u; block < params.k8 / 4u; block++) {
-    var d: array<f32, THREAD_N>;
-    for (var j = 0u; j < THREAD_N; j++) { // unroll
-      let at = min(column + j / 4u * 64u + j % 4u, last_column);
-      d[j] = unpack2x16float(textureLoad(scales, vec2u(at, block / 2u)).x >> (block % 2u * 16u)).x;
+  for (var k = 0u; k < params.k8; k++) {
+    var a: array<array<f32, 8>, THREAD_M>;
+    for (var i = 0u; i < THREAD_M; i++) { // unroll
+      let seen = min(row + i, last_row);
+      let at = vec2u(2u * ((seen & row_mask) * params.k8 + k), seen >> params.row_shift);
+      let lo = textureLoad(x, at);
+      let hi = textureLoad(x, at + vec2u(1u, 0u));
+      a[i][0] = lo.x; a[i][1] = lo.y; a[i][2] = lo.z; a[i][3] = lo.w;
+      a[i][4] = hi.x; a[i][5] = hi.y; a[i][6] = hi.z; a[i][7] = hi.w;
     }
-    for (var texel = 0u; texel < TEXELS; texel++) {
-      var packed: array<vec4u, THREAD_N>;
-      for (var j = 0u; j < THREAD_N; j++) { // unroll
-        let at = min(column + j / 4u * 64u + j % 4u, last_column);
-        packed[j] = textureLoad(w, vec2u(at, block * TEXELS + texel));
+    for (var j = 0u; j < THREAD_N; j += 4u) { // unroll
+      let quad = min(column + 16u * j, last_column) / 4u;
+      let two = textureLoad(scales, vec2u(quad, k / 8u)) >> vec4u(k / 4u % 2u * 16u);
+      var packed: array<vec4u, TEXELS>;
+      for (var t = 0u; t < TEXELS; t++) { // unroll
+        packed[t] = textureLoad(w, vec2u(quad * TEXELS + t, k));
       }
-      for (var step = 0u; step < STEPS; step++) {
-        let k = block * 4u + texel * STEPS + step;
-        var a: array<array<f32, 8>, THREAD_M>;
-        for (var i = 0u; i < THREAD_M; i++) { // unroll
-          let seen = min(row + i, last_row);
-          let at = vec2u(2u * ((seen & row_mask) * params.k8 + k), seen >> params.row_shift);
-          let lo = textureLoad(x, at);
-          let hi = textureLoad(x, at + vec2u(1u, 0u));
-          a[i][0] = lo.x; a[i][1] = lo.y; a[i][2] = lo.z; a[i][3] = lo.w;
-          a[i][4] = hi.x; a[i][5] = hi.y; a[i][6] = hi.z; a[i][7] = hi.w;
-        }
-        for (var j = 0u; j < THREAD_N; j++) { // unroll
-          for (var e = 0u; e < 8u; e++) { // unroll
-            let word = bitcast<vec4i>(packed[j])[e * BITS / 32u];
-            let b = f32((word << (32u - BITS - e * BITS % 32u)) >> (32u - BITS)) * d[j];
-            for (var i = 0u; i < THREAD_M; i++) { // unroll
-              acc[i][j] = fma(a[i][e], b, acc[i][j]);
-            }
+      for (var c = 0u; c < 4u; c++) { // unroll
+        let d = unpack2x16float(two[c]).x;
+        for (var e = 0u; e < 8u; e++) { // unroll
+          let word = bitcast<vec4i>(packed[c * TEXELS / 4u])[c * TEXELS % 4u + e * BITS / 32u];
+          let b = f32((word << (32u - BITS - e * BITS % 32u)) >> (32u - BITS)) * d;
+          for (var i = 0u; i < THREAD_M; i++) { // unroll
+            acc[i][j + c] = fma(a[i][e], b, acc[i][j + c]);
           }
-          packed[j] = select(packed[j].yzwx, packed[j].zwxy, BITS == 8u);
         }
       }
     }

@@ -50,8 +50,8 @@ export interface TextureRequest {
   /** In texels, at most `maxTextureDimension2D` each. */
   readonly width: number;
   readonly height: number;
-  /** Four f32 a texel, four u32, or one. */
-  readonly format: "rgba32float" | "rgba32uint" | "r32uint";
+  /** Four f32 a texel, or four u32. */
+  readonly format: "rgba32float" | "rgba32uint";
   readonly owner: Owner;
 }
 
@@ -150,7 +150,7 @@ export class Gpu {
     if (this.ledger.remove(buffer)) buffer.destroy();
   }
 
-  /** A texture to copy into and to read from kernels. */
+  /** A texture of 16 bytes a texel, to copy into and to read from kernels. */
   createTexture({ label, width, height, format, owner }: TextureRequest): GPUTexture {
     if (this.#lost) throw this.#lost;
     const texture = this.device.createTexture({
@@ -159,7 +159,7 @@ export class Gpu {
       size: [width, height],
       usage: GPUTextureUsage.STORAGE_BINDING | GPUTextureUsage.COPY_DST | GPUTextureUsage.COPY_SRC,
     });
-    this.ledger.add(texture, owner, (format === "r32uint" ? 4 : 16) * width * height);
+    this.ledger.add(texture, owner, 16 * width * height);
     return texture;
   }
 

@@ -13,8 +13,7 @@ export type BindingKind =
   | "float-texture"
   | "uint-texture"
   | "float-storage-texture"
-  | "uint-storage-texture"
-  | "word-storage-texture";
+  | "uint-storage-texture";
 
 export interface KernelBinding {
   readonly name: string;
@@ -66,7 +65,6 @@ function kindOf(kernel: string, space?: string, access?: string, type = ""): Bin
   if (type.startsWith("texture_2d<u32>")) return "uint-texture";
   if (/^texture_storage_2d<rgba32float,\s*read>/.test(type)) return "float-storage-texture";
   if (/^texture_storage_2d<rgba32uint,\s*read>/.test(type)) return "uint-storage-texture";
-  if (/^texture_storage_2d<r32uint,\s*read>/.test(type)) return "word-storage-texture";
   throw new KernelError(kernel, `Cannot bind a ${type}: only buffers and 2-D textures are used`);
 }
 

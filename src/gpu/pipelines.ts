@@ -88,8 +88,6 @@ function layoutEntry(kind: BindingKind): Omit<GPUBindGroupLayoutEntry, "binding"
       return { storageTexture: { access: "read-only", format: "rgba32float" } };
     case "uint-storage-texture":
       return { storageTexture: { access: "read-only", format: "rgba32uint" } };
-    case "word-storage-texture":
-      return { storageTexture: { access: "read-only", format: "r32uint" } };
     default:
       return { buffer: { type: kind } };
   }

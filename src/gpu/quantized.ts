@@ -1,7 +1,12 @@
 /**
  * Weights as small integers in GPU memory, in ggml's formats: every 32 neighbours of a row share a
  * scale d. A row of K values is K * bits / 32 words of integers, in the order of k from the lowest
- * bits on, and apart from them ceil(K / 64) words of scales, each of two f16.
+ * bits on, and apart from them ceil(K / 64) words of scales, each of two f16: block 2 i is the low
+ * half of word i.
+ *
+ * In buffers rows follow each other. In textures, whose texels are four words, line e holds eight k
+ * of all rows, one or two words of each, and of the scales one word of each: neighbouring rows share
+ * a texel.
  */
 import type { Tensor } from "./tensor.ts";
 import type { WeightTexture } from "./texture.ts";
@@ -32,12 +37,12 @@ export function scaleWords(k: number): number {
   return Math.ceil(k / (2 * blockValues));
 }
 
+/** Rows that share a texel; the last ones are followed by zeros. */
+export const texelRows = 4;
+
 /** What a weight is beside its integers. */
 export interface Quantized {
   readonly type: QuantType;
-  /**
-   * u32 [rows, ceil(K / 64)], block 2 i in the low half of word i; or, where the integers lie in a
-   * texture, word i of row n in texel (n, i) of one.
-   */
+  /** u32 [rows, ceil(K / 64)], or in a texture where the integers are. */
   readonly scales: Tensor | WeightTexture;
 }

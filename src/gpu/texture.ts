@@ -13,8 +13,8 @@ export interface ScratchTexture {
 }
 
 /**
- * A weight in a texture of four u32 a texel: texel (row, e) holds 8 f16 values of that row, those
- * from 8 e on, or 16 or 32 small integers, so that neighbouring outputs of a product lie side by side.
+ * A weight in a texture of four u32 a texel, so that neighbouring outputs of a product lie side by
+ * side. f16: texel (row, e) holds the values 8 e to 8 e + 7 of that row. Quantised: `Quantized`.
  */
 export interface WeightTexture {
   readonly texture: GPUTexture;

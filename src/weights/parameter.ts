@@ -1,6 +1,12 @@
 /** One weight that a model declared: a handle before loading, GPU tensors after it. */
 import type { Gpu } from "../gpu/device.ts";
-import { blockValues, isQuantType, type Quantized, type WeightDType } from "../gpu/quantized.ts";
+import {
+  blockValues,
+  isQuantType,
+  type Quantized,
+  texelRows,
+  type WeightDType,
+} from "../gpu/quantized.ts";
 import { bytesPerElement, type Tensor } from "../gpu/tensor.ts";
 import { inTexture, textureExtent, type WeightTexture } from "../gpu/texture.ts";
 import type { RowLayout } from "./layout.ts";
@@ -105,8 +111,9 @@ export class WeightParameter implements Parameter {
 
   /** Whether it may be blocks of integers: a matrix that is only multiplied with, and not narrow. */
   get isQuantizable(): boolean {
-    const { isFactor, taps, sourceRow: k } = this.layout;
+    const { isFactor, taps, sourceRow: k, rows } = this.layout;
     return isFactor && taps === 1 && k % blockValues === 0 &&
+      rows.every((count) => count % texelRows === 0) &&
       Math.min(k, this.totalRows) >= narrowest;
   }
 

@@ -1,12 +1,16 @@
 /** Quantised rows of a parameter: integers and scales, each in a buffer or a texture of its own. */
-import { type Quantized, type QuantType, quantWords, scaleWords } from "../gpu/quantized.ts";
-import type { Tensor } from "../gpu/tensor.ts";
+import {
+  quantBits,
+  type Quantized,
+  type QuantType,
+  quantWords,
+  scaleWords,
+  texelRows,
+} from "../gpu/quantized.ts";
+import type { BufferHolder, Tensor } from "../gpu/tensor.ts";
 import { inTexture, textureExtent, type WeightTexture } from "../gpu/texture.ts";
 import type { WeightGpu } from "./parameter.ts";
 import type { QuantizedRows } from "./quantize.ts";
-
-/** Integers of a row in a texture are texels of four words. */
-const quantTexel = 4;
 
 export interface QuantizedPart {
   readonly tensor: Tensor;
@@ -30,78 +34,87 @@ export function quantizedRowBytes(type: QuantType, k: number): number {
 
 export function allocateQuantized(gpu: WeightGpu, request: QuantizedPartRequest): QuantizedPart {
   const { label, rows, k, type, isTextured } = request;
-  const quants = array(
-    gpu,
-    { label, rows, words: quantWords(type, k), texel: quantTexel },
-    isTextured,
-  );
-  const scales = array(
-    gpu,
-    { label: `${label}/scales`, rows, words: scaleWords(k), texel: 1 },
-    isTextured,
-  );
+  const allocate = isTextured ? inTextures : inBuffers;
+  const quants = allocate(gpu, label, { rows, words: quantWords(type, k), run: runOf(type) });
+  const scales = allocate(gpu, `${label}/scales`, { rows, words: scaleWords(k), run: 1 });
   return { ...quants, quantized: { type, scales: scales.texture ?? scales.tensor } };
 }
 
-interface ArrayRequest {
-  readonly label: string;
+interface Extent {
   readonly rows: number;
-  /** Of a row. */
+  /** Words of a row. */
   readonly words: number;
-  readonly texel: 1 | 4;
+  /** Of these how many lie together in a texture. */
+  readonly run: number;
 }
 
-function array(gpu: WeightGpu, { label, rows, words, texel }: ArrayRequest, isTextured: boolean) {
-  const tensor = {
-    label,
-    shape: [rows, words],
-    dtype: "u32",
-    byteOffset: 0,
-    byteLength: 4 * rows * words,
-  } as const;
-  if (!isTextured) {
-    const buffer = gpu.createBuffer({ label, size: tensor.byteLength, owner: "weights" });
-    return { tensor: { ...tensor, storage: { buffer } } };
-  }
+/** Words of eight integers. */
+function runOf(type: QuantType): number {
+  return quantBits[type] / 4;
+}
+
+interface Allocated {
+  readonly tensor: Tensor;
+  readonly texture?: WeightTexture;
+}
+
+function inBuffers(gpu: WeightGpu, label: string, { rows, words }: Extent): Allocated {
+  const byteLength = 4 * rows * words;
+  const buffer = gpu.createBuffer({ label, size: byteLength, owner: "weights" });
+  return { tensor: tensorOf(label, [rows, words], { buffer }) };
+}
+
+function inTextures(gpu: WeightGpu, label: string, { rows, words, run }: Extent): Allocated {
   const { maxTextureDimension2D: largest } = gpu.limits;
   const texture = gpu.createTexture({
     label,
-    width: textureExtent(rows, largest),
-    height: textureExtent(words / texel, largest),
-    format: texel === 1 ? "r32uint" : "rgba32uint",
+    width: textureExtent(Math.ceil(rows / texelRows) * run, largest),
+    height: textureExtent(words / run, largest),
+    format: "rgba32uint",
     owner: "weights",
   });
   const view = texture.createView();
-  return { tensor: { ...tensor, storage: inTexture(label) }, texture: { texture, view } };
+  return { tensor: tensorOf(label, [rows, words], inTexture(label)), texture: { texture, view } };
 }
 
-/** Writes rows `from` to `to` of `packed` into the part, from its row `at` on. */
+function tensorOf(label: string, shape: [number, number], storage: BufferHolder): Tensor {
+  const byteLength = 4 * shape[0] * shape[1];
+  return { label, shape, dtype: "u32", storage, byteOffset: 0, byteLength };
+}
+
+export interface RowRange {
+  /** Rows of what is written, `to` excluded. */
+  readonly from: number;
+  readonly to: number;
+  /** The part's row that the first becomes; a multiple of 4 in textures. */
+  readonly at: number;
+}
+
+/** Writes rows into a part; in a texture whole texels, so that what follows must be unwritten. */
 export function writeQuantized(
   gpu: WeightGpu,
-  { tensor, texture, quantized: { scales } }: QuantizedPart,
+  { tensor, texture, quantized: { type, scales } }: QuantizedPart,
   packed: QuantizedRows,
-  { from, to, at }: { readonly from: number; readonly to: number; readonly at: number },
+  { from, to, at }: RowRange,
 ): void {
+  const words = tensor.shape[1]!;
+  const rows = packed.quants.length / words;
   const arrays = [
-    { values: packed.quants, words: tensor.shape[1]!, into: texture ?? tensor, texel: quantTexel },
-    {
-      values: packed.scales,
-      words: packed.scales.length * tensor.shape[1]! / packed.quants.length,
-      into: scales,
-      texel: 1,
-    },
+    { values: packed.quants, words, run: runOf(type), into: texture ?? tensor },
+    { values: packed.scales, words: packed.scales.length / rows, run: 1, into: scales },
   ];
-  for (const { values, words, into, texel } of arrays) {
-    const rows = values.subarray(from * words, to * words);
+  for (const { values, words, run, into } of arrays) {
+    const part = values.subarray(from * words, to * words);
     if ("texture" in into) {
+      const width = Math.ceil((to - from) / texelRows) * run;
       gpu.queue.writeTexture(
-        { texture: into.texture, origin: [at, 0] },
-        columns(rows, to - from, texel),
-        { bytesPerRow: 4 * texel * (to - from) },
-        [to - from, words / texel],
+        { texture: into.texture, origin: [at / texelRows * run, 0] },
+        textureLines(part, { rows: to - from, words, run }),
+        { bytesPerRow: 16 * width },
+        [width, words / run],
       );
     } else {
-      gpu.queue.writeBuffer(into.storage.buffer, 4 * at * words, rows);
+      gpu.queue.writeBuffer(into.storage.buffer, 4 * at * words, part);
     }
   }
 }
@@ -113,18 +126,15 @@ export function freeQuantized(gpu: WeightGpu, part: QuantizedPart): void {
   }
 }
 
-/** Rows of texels transposed: all rows' first texels, all their second ... */
-function columns(
-  words: Uint32Array<ArrayBuffer>,
-  rows: number,
-  texel: number,
-): Uint32Array<ArrayBuffer> {
-  const target = new Uint32Array(words.length);
-  const texels = words.length / rows / texel;
+/** Rows transposed in runs: all rows' first runs, all their second ... */
+function textureLines(source: Uint32Array, { rows, words, run }: Extent): Uint32Array<ArrayBuffer> {
+  const lineWords = Math.ceil(rows / texelRows) * texelRows * run;
+  const lines = words / run;
+  const target = new Uint32Array(lineWords * lines);
   for (let row = 0, from = 0; row < rows; row++) {
-    for (let e = 0; e < texels; e++) {
-      const to = texel * (e * rows + row);
-      for (let word = 0; word < texel; word++) target[to + word] = words[from++]!;
+    for (let line = 0; line < lines; line++) {
+      const to = line * lineWords + row * run;
+      for (let word = 0; word < run; word++) target[to + word] = source[from++]!;
     }
   }
   return target;

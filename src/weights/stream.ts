@@ -121,8 +121,8 @@ function cutPieces(checkpoint: Checkpoint, job: StreamJob): Piece[] {
     // Quantising passes through f32.
     const elementBytes = bytesPerElement[isQuantType(job.dtype) ? "f32" : job.dtype];
     const largest = Math.max(rowBytes, layout.targetRow * elementBytes);
-    // Even, so that dense f16 rows of odd length begin at a multiple of 4 bytes.
-    const step = Math.max(2, Math.floor(readBytes / largest / 2) * 2);
+    // Dense f16 rows of odd length begin at a multiple of 4 bytes then, quantised ones at a texel.
+    const step = Math.max(4, Math.floor(readBytes / largest / 4) * 4);
     const pieces: Piece[] = [];
     for (let row = 0; row < tensorRows; row += step) {
       const rows = Math.min(step, tensorRows - row);

@@ -34,8 +34,8 @@ function dequantize(type: QuantType, { quants, scales }: QuantizedRows, n: numbe
   });
 }
 
-function makeWeight(type: QuantType, [n, k]: readonly [number, number], seed = 2) {
-  const packed = quantize(type, random(n * k, seed, 0.3), k)!;
+function makeWeight(type: QuantType, [n, k]: readonly [number, number], scale = 0.3) {
+  const packed = quantize(type, random(n * k, 2, scale), k)!;
   const values = dequantize(type, packed, n, k);
   /** On a family's device, in parts of `split` rows. */
   const at = ({ isTextured }: Family, split = n): Matrix => {
@@ -172,6 +172,21 @@ Deno.test("linear with a quantised weight and the large tiles", async () => {
       tolerance.op,
       type,
     );
+  }
+});
+
+Deno.test("linear with scales that f16 holds as subnormal numbers", async () => {
+  const [rows, n, k] = [17, 20, 64];
+  for (const type of types) {
+    for (const scale of [2e-3, 1e-4]) {
+      const { at, values } = makeWeight(type, [n, k], scale);
+      const x = random(rows * k, 3, 1000);
+      const expected = linearReference(x, values, [rows, n, k]);
+      for (const family of families) {
+        const actual = await run(family.on, { x: input(x, [1, rows, k]), weight: at(family) });
+        assertClose(actual, expected, tolerance.op, `${family.name}, ${type}, ${scale}`);
+      }
+    }
   }
 });
 
