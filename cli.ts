@@ -16,6 +16,7 @@ import { toParameters } from "./src/pipeline/parameters.ts";
 import type { Engine, GenerateRequest, GenerateResult } from "./src/pipeline/types.ts";
 import { directorySink } from "./src/weights/deno_sink.ts";
 import { directorySource } from "./src/weights/deno_source.ts";
+import { type WeightType, weightTypes } from "./src/weights/plan.ts";
 import { WeightsError } from "./src/weights/errors.ts";
 import { FileNotFoundError, FileReadError } from "./src/weights/source.ts";
 
@@ -38,6 +39,7 @@ const expected = [
 interface GenerateFlags {
   readonly model: string;
   readonly engine: EngineChoice;
+  readonly weights: WeightType;
   readonly prompt2?: string;
   readonly prompt3?: string;
   readonly negativePrompt?: string;
@@ -69,6 +71,10 @@ program.command("generate")
   .addOption(
     new Option("--engine <kind>", "what runs the networks: our kernels or ONNX graphs")
       .choices(["auto", "wgsl", "onnx"]).default("auto"),
+  )
+  .addOption(
+    new Option("--weights <type>", "weights in GPU memory: as stored, or quantised")
+      .choices([...weightTypes]).default("auto"),
   )
   .option("--prompt-2 <text>", "for the second CLIP (default: the prompt)")
   .option("--prompt-3 <text>", "for T5 (default: the prompt)")
@@ -118,7 +124,7 @@ async function generate(prompt: string, flags: GenerateFlags): Promise<void> {
   const request = toRequest(prompt, flags);
   const source = directorySource(flags.model);
   if (flags.dryRun) {
-    console.log(JSON.stringify(await dryRun(source, request), null, 2));
+    console.log(JSON.stringify(await dryRun(source, request, flags.weights), null, 2));
     return;
   }
   if (!flags.output.endsWith(".png")) {
@@ -131,6 +137,7 @@ async function generate(prompt: string, flags: GenerateFlags): Promise<void> {
   const engine = await openEngine(source, {
     ...prepareAdapter(),
     engine: flags.engine,
+    weightType: flags.weights,
     // Loaded when it is wanted only: onnxruntime is large.
     onnx: flags.engine === "wgsl" ? undefined : await import("./src/onnx/load.ts"),
   });

@@ -20,7 +20,7 @@ import { errorFields, type Logger } from "./log.ts";
 
 /** What the worker needs to open the model. */
 export interface EngineOptions
-  extends Pick<ServerConfig, "model" | "engine" | "gpuMemory" | "maxBatch"> {
+  extends Pick<ServerConfig, "model" | "engine" | "weights" | "gpuMemory" | "maxBatch"> {
   /** Bits of the SIMD vectors that the driver was asked for. */
   readonly vectorBits?: number | undefined;
   /** As many as this server lets in: who is admitted may wait for memory, and is not refused. */
@@ -43,9 +43,16 @@ export function startEngine(
   log: Logger,
   vectorBits?: number,
 ): Promise<SupervisedEngine> {
-  const { model, engine, gpuMemory, maxBatch } = config;
-  const maxWaiting = config.maxConcurrency;
-  const options: EngineOptions = { model, engine, gpuMemory, maxBatch, vectorBits, maxWaiting };
+  const { model, engine, weights, gpuMemory, maxBatch, maxConcurrency: maxWaiting } = config;
+  const options: EngineOptions = {
+    model,
+    engine,
+    weights,
+    gpuMemory,
+    maxBatch,
+    vectorBits,
+    maxWaiting,
+  };
   return SupervisedEngine.open(() => {
     const url = new URL("./engine_worker.ts", import.meta.url);
     return connectEngine(new Worker(url, { type: "module", name: "engine" }), options);

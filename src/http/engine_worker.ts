@@ -8,10 +8,15 @@ import { directorySource } from "../weights/deno_source.ts";
 import type { EngineOptions } from "./engine.ts";
 
 serveEngine(self as unknown as MessageEndpoint, async (options) => {
-  const { model, gpuMemory, ...rest } = options as EngineOptions;
+  const { model, gpuMemory, weights, ...rest } = options as EngineOptions;
   const source = directorySource(model);
   try {
-    return await openEngine(source, { ...rest, onnx, memoryBudget: gpuMemory });
+    return await openEngine(source, {
+      ...rest,
+      onnx,
+      weightType: weights,
+      memoryBudget: gpuMemory,
+    });
   } finally {
     source.close();
   }

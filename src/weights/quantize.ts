@@ -33,10 +33,10 @@ export function quantize(
   const quantizeBlock = type === "q8_0" ? eightBits(values, quants) : fourBits(values, quants);
   const halves = new Uint16Array(scales.buffer);
   const blocks = k / blockValues;
-  for (let row = 0, from = 0; row < rows; row++) {
+  for (let row = 0; row < rows; row++) {
     const to = row * 2 * scaleWords(k);
-    for (let block = 0; block < blocks; block++, from += blockValues) {
-      const scale = halfBits(quantizeBlock(from));
+    for (let block = 0; block < blocks; block++) {
+      const scale = halfBits(quantizeBlock(row * k + block * blockValues));
       if ((scale & 0x7c00) === 0x7c00) return undefined;
       halves[to + block] = scale;
     }

@@ -131,7 +131,8 @@ function textureLines(source: Uint32Array, { rows, words, run }: Extent): Uint32
   const lineWords = Math.ceil(rows / texelRows) * texelRows * run;
   const lines = words / run;
   const target = new Uint32Array(lineWords * lines);
-  for (let row = 0, from = 0; row < rows; row++) {
+  let from = 0;
+  for (let row = 0; row < rows; row++) {
     for (let line = 0; line < lines; line++) {
       const to = line * lineWords + row * run;
       for (let word = 0; word < run; word++) target[to + word] = source[from++]!;
