@@ -103,7 +103,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) la
 // Four values of a row from its four `four` on: integers times their block's scale.
 fn quantized(column: u32, four: u32) -> vec4f {
   let at = column * params.k8 * 2u + four;
-  let word = at * WEIGHT_BITS / 8u;
+  let word = at * (WEIGHT_BITS / 4u) / 2u;
   let packed = w[word / 4u][word % 4u] >> (at * WEIGHT_BITS * 4u % 32u);
   let left = vec4u(32u - WEIGHT_BITS) - vec4u(0u, 1u, 2u, 3u) * WEIGHT_BITS % vec4u(32u);
   let q = bitcast<vec4i>(vec4u(packed) << left) >> vec4u(32u - WEIGHT_BITS);

@@ -11,13 +11,7 @@ import { bytesPerElement, type Tensor } from "../gpu/tensor.ts";
 import { inTexture, textureExtent, type WeightTexture } from "../gpu/texture.ts";
 import type { RowLayout } from "./layout.ts";
 import type { QuantizedRows } from "./quantize.ts";
-import {
-  allocateQuantized,
-  freeQuantized,
-  type QuantizedPart,
-  quantizedRowBytes,
-  writeQuantized,
-} from "./quantized_part.ts";
+import { allocateQuantized, quantizedRowBytes, writeQuantized } from "./quantized_part.ts";
 
 /** What loading needs of the device. */
 export type WeightGpu = Pick<
@@ -219,7 +213,7 @@ export class WeightParameter implements Parameter {
       if (from >= to) continue;
       if ("quants" in values) {
         const range = { from: from - row, to: to - row, at: from - rowStart };
-        writeQuantized(gpu, part as QuantizedPart, values, range);
+        writeQuantized(gpu, part, values, range);
         continue;
       }
       if (texture) {
@@ -245,11 +239,11 @@ export class WeightParameter implements Parameter {
   }
 
   free(gpu: WeightGpu): void {
-    for (const part of this.#parts) {
-      const { tensor, texture } = part;
-      if (part.quantized) freeQuantized(gpu, part as QuantizedPart);
-      else if (texture) gpu.destroyTexture(texture.texture);
-      else gpu.destroyBuffer(tensor.storage.buffer);
+    for (const { tensor, texture, quantized } of this.#parts) {
+      for (const array of [texture ?? tensor, ...quantized ? [quantized.scales] : []]) {
+        if ("texture" in array) gpu.destroyTexture(array.texture);
+        else gpu.destroyBuffer(array.storage.buffer);
+      }
     }
     this.#parts = [];
   }

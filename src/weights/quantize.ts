@@ -13,7 +13,7 @@ export interface QuantizedRows {
   readonly scales: Uint32Array<ArrayBuffer>;
 }
 
-const { fround, abs, min } = Math;
+const { fround, abs, max } = Math;
 
 /**
  * Quantises rows of `k` values, a multiple of 32. Undefined if a value is not finite or a scale
@@ -54,19 +54,16 @@ function inverse(d: number): number {
 function eightBits(values: Float32Array, quants: Uint32Array<ArrayBuffer>) {
   const bytes = new Int8Array(quants.buffer);
   return (from: number): number => {
+    // NaN stays in a maximum.
     let largest = 0;
-    for (let i = from; i < from + blockValues; i++) {
-      const magnitude = abs(values[i]!);
-      // The comparison that also lets NaN in, and nothing over it.
-      if (!(magnitude <= largest)) largest = magnitude;
-      if (largest !== largest) return NaN;
-    }
+    for (let i = from; i < from + blockValues; i++) largest = max(largest, abs(values[i]!));
     const d = fround(largest / 127);
     const id = inverse(d);
     for (let i = from; i < from + blockValues; i++) {
-      const scaled = fround(values[i]! * id);
-      // Halves away from zero, as C's roundf.
-      bytes[i] = scaled < 0 ? scaled - 0.5 : scaled + 0.5;
+      // To the nearest, halves away from zero as C's roundf does it.
+      const raised = fround(values[i]! * id) + 128.5;
+      const q = raised | 0;
+      bytes[i] = q === raised && q <= 128 ? q - 129 : q - 128;
     }
     return d;
   };
@@ -79,22 +76,22 @@ function fourBits(values: Float32Array, quants: Uint32Array<ArrayBuffer>) {
     let largest = 0;
     let extreme = 0;
     for (let i = from; i < from + blockValues; i++) {
-      const magnitude = abs(values[i]!);
+      const value = values[i]!;
+      const magnitude = abs(value);
+      // Nothing is larger than NaN, and NaN larger than all.
       if (!(magnitude <= largest)) {
         largest = magnitude;
-        extreme = values[i]!;
+        extreme = value;
       }
-      if (largest !== largest) return NaN;
+      if (magnitude !== magnitude) return NaN;
     }
     const d = fround(extreme / -8);
     const id = inverse(d);
-    const nibble = (i: number) => {
-      const q = min(15, Math.trunc(fround(fround(values[i]! * id) + 8.5)));
-      // q - 8 in two's complement.
-      return q ^ 8;
-    };
     for (let i = from; i < from + blockValues; i += 2) {
-      bytes[i / 2] = nibble(i) | (nibble(i + 1) << 4);
+      const even = fround(fround(values[i]! * id) + 8.5) | 0;
+      const odd = fround(fround(values[i + 1]! * id) + 8.5) | 0;
+      // 16 becomes 15; q - 8 in two's complement.
+      bytes[i >> 1] = (even - (even >> 4) | (odd - (odd >> 4)) << 4) ^ 0x88;
     }
     return d;
   };

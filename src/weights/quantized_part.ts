@@ -9,14 +9,8 @@ import {
 } from "../gpu/quantized.ts";
 import type { BufferHolder, Tensor } from "../gpu/tensor.ts";
 import { inTexture, textureExtent, type WeightTexture } from "../gpu/texture.ts";
-import type { WeightGpu } from "./parameter.ts";
+import type { ParameterPart, WeightGpu } from "./parameter.ts";
 import type { QuantizedRows } from "./quantize.ts";
-
-export interface QuantizedPart {
-  readonly tensor: Tensor;
-  readonly texture?: WeightTexture;
-  readonly quantized: Quantized;
-}
 
 export interface QuantizedPartRequest {
   readonly label: string;
@@ -32,7 +26,10 @@ export function quantizedRowBytes(type: QuantType, k: number): number {
   return 4 * (quantWords(type, k) + scaleWords(k));
 }
 
-export function allocateQuantized(gpu: WeightGpu, request: QuantizedPartRequest): QuantizedPart {
+export function allocateQuantized(
+  gpu: WeightGpu,
+  request: QuantizedPartRequest,
+): Allocated & { readonly quantized: Quantized } {
   const { label, rows, k, type, isTextured } = request;
   const allocate = isTextured ? inTextures : inBuffers;
   const quants = allocate(gpu, label, { rows, words: quantWords(type, k), run: runOf(type) });
@@ -93,10 +90,12 @@ export interface RowRange {
 /** Writes rows into a part; in a texture whole texels, so that what follows must be unwritten. */
 export function writeQuantized(
   gpu: WeightGpu,
-  { tensor, texture, quantized: { type, scales } }: QuantizedPart,
+  { tensor, texture, quantized }: Pick<ParameterPart, "tensor" | "texture" | "quantized">,
   packed: QuantizedRows,
   { from, to, at }: RowRange,
 ): void {
+  if (!quantized) throw new TypeError(`${tensor.label} is not allocated as blocks`);
+  const { type, scales } = quantized;
   const words = tensor.shape[1]!;
   const rows = packed.quants.length / words;
   const arrays = [
@@ -116,13 +115,6 @@ export function writeQuantized(
     } else {
       gpu.queue.writeBuffer(into.storage.buffer, 4 * at * words, part);
     }
-  }
-}
-
-export function freeQuantized(gpu: WeightGpu, part: QuantizedPart): void {
-  for (const array of [part.texture ?? part.tensor, part.quantized.scales]) {
-    if ("texture" in array) gpu.destroyTexture(array.texture);
-    else gpu.destroyBuffer(array.storage.buffer);
   }
 }
 
