@@ -18,6 +18,7 @@ import type { Engine, GenerateRequest, GenerateResult } from "./src/pipeline/typ
 import { directorySink } from "./src/weights/deno_sink.ts";
 import { directorySource } from "./src/weights/deno_source.ts";
 import { textFile } from "./src/weights/deno_text_file.ts";
+import { type WeightType, weightTypes } from "./src/weights/plan.ts";
 import { WeightsError } from "./src/weights/errors.ts";
 import { FileNotFoundError, FileReadError, type FileSource } from "./src/weights/source.ts";
 
@@ -40,6 +41,7 @@ const expected = [
 interface EngineFlags {
   readonly model: string;
   readonly engine: EngineChoice;
+  readonly weights: WeightType;
   readonly tuningFile: string;
   readonly install: boolean;
 }
@@ -70,6 +72,9 @@ interface GenerateFlags extends EngineFlags {
 const engineOption = () =>
   new Option("--engine <kind>", "what runs the networks: our kernels or ONNX graphs")
     .choices(["auto", "wgsl", "onnx"]).default("auto");
+const weightsOption = () =>
+  new Option("--weights <type>", "weights in GPU memory: as stored, or quantised")
+    .choices([...weightTypes]).default("auto");
 const tuningFileOption = () =>
   new Option("--tuning-file <file>", "where measured choices are kept")
     .default(".cache/tuning.json").env("TUNING_FILE");
@@ -83,6 +88,7 @@ program.command("generate")
   .argument("<prompt>")
   .option("--model <dir>", "model in the diffusers layout", defaultModel)
   .addOption(engineOption())
+  .addOption(weightsOption())
   .option("--prompt-2 <text>", "for the second CLIP (default: the prompt)")
   .option("--prompt-3 <text>", "for T5 (default: the prompt)")
   .option("--negative-prompt <text>", "what the image should not show")
@@ -113,6 +119,7 @@ program.command("tune")
   .description("Time kernels and batch sizes on this adapter, for later generating and serving.")
   .option("--model <dir>", "model in the diffusers layout", defaultModel)
   .addOption(engineOption())
+  .addOption(weightsOption())
   .option("--height <pixels>", "default: the model's own", integer)
   .option("--width <pixels>", "default: the model's own", integer)
   .option("--max-sequence-length <n>", "tokens for T5 (default: 256 or the model's limit)", integer)
@@ -151,7 +158,7 @@ async function generate(prompt: string, flags: GenerateFlags): Promise<void> {
   const request = toRequest(prompt, flags);
   const source = directorySource(flags.model);
   if (flags.dryRun) {
-    console.log(JSON.stringify(await dryRun(source, request), null, 2));
+    console.log(JSON.stringify(await dryRun(source, request, flags.weights), null, 2));
     return;
   }
   if (!flags.output.endsWith(".png")) {
@@ -189,6 +196,7 @@ async function open(
   return await openEngine(source, {
     ...prepareAdapter(),
     engine: flags.engine,
+    weightType: flags.weights,
     // Loaded when it is wanted only: onnxruntime is large.
     onnx: flags.engine === "wgsl" ? undefined : await import("./src/onnx/load.ts"),
     tuning: tuning && { ...tuning, store: textFile(flags.tuningFile) },

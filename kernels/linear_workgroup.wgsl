@@ -2,15 +2,16 @@
 // GPUs: tiles of x and w go through workgroup memory.
 //
 // x       (rows, k8 * 8)          f32
-// w       (n, k8 * 8)             f16, eight a vec4u, or f32, four a vec4u (WEIGHT_F16)
+// w       (n, k8 * 8)             WEIGHT_BITS of each value, four words a vec4u. 32: f32; 16: f16;
+//         8, 4: integers in two's complement (q8_0, q4_0), times their block's scale
+// scales  (n, k8 / 4)             f16, of each 32 k of a row, two a word; used with 8 and 4 bits
 // bias    (n) at bias_offset      f32; used where has_bias
 // gate    sample s, column n at gate_offset + s * gate_stride + n; used where has_gate
 // y       (rows, y_stride)        f32; columns y_column .. y_column + n rounded up to 4 are written
 // params  as linear_tile.wgsl; lanes_n is not used
 //
-// Specialise: LANES, WEIGHT_F16; alias weight4, the type of w in workgroup memory: vec4f, or vec4h
-// for f16 weights where the device has shader-f16, which holds them exactly; override ACTIVATION
-// (0 none, 1 gelu tanh, 2 gelu, 3 quick gelu, 4 silu).
+// Specialise: LANES, WEIGHT_BITS; alias weight4, the type of w in workgroup memory: vec4f, or vec4h
+// for f16 weights where the device has shader-f16, which holds them exactly.
 // Grid: LANES x LANES invocations a workgroup, each 8 x 8 outputs; workgroups: y * grid_x + x over
 // tiles of rows, z over tiles of columns.
 // Numerics: f32; every output is one chain of fma over k in ascending order, as in
@@ -27,21 +28,21 @@ struct Params {
   rows: u32, n: u32, k8: u32, y_stride: u32,
   y_column: u32, rows_per_sample: u32, gate_offset: u32, gate_stride: u32,
   bias_offset: u32, has_bias: u32, has_gate: u32, accumulate: u32,
-  lanes_n: u32, grid_x: u32,
+  lanes_n: u32, grid_x: u32, activation: u32,
 }
 @group(0) @binding(0) var<storage, read> x: array<vec4f>;
 @group(0) @binding(1) var<storage, read> w: array<vec4u>;
-@group(0) @binding(2) var<storage, read> bias: array<vec4f>;
-@group(0) @binding(3) var<storage, read> gate: array<vec4f>;
-@group(0) @binding(4) var<storage, read_write> y: array<vec4f>;
-@group(0) @binding(5) var<uniform> params: Params;
+@group(0) @binding(2) var<storage, read> scales: array<u32>;
+@group(0) @binding(3) var<storage, read> bias: array<vec4f>;
+@group(0) @binding(4) var<storage, read> gate: array<vec4f>;
+@group(0) @binding(5) var<storage, read_write> y: array<vec4f>;
+@group(0) @binding(6) var<uniform> params: Params;
 
 const LANES = 8u;
 const TILE = 8u * LANES;
 const STEP = 16u;
-const WEIGHT_F16 = true;
+const WEIGHT_BITS = 16u;
 alias weight4 = vec4f;
-override ACTIVATION = 0u;
 
 // By k, four rows (or columns) a vec4f.
 var<workgroup> tile_x: array<array<vec4f, TILE / 4u>, STEP>;
@@ -71,7 +72,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) la
       for (var i = 0u; i < 4u; i++) { // unroll
         let column = min(first_column + 4u * quad + i, params.n - 1u);
         v[i] = select(
-          vec4f(), weight(column * params.k8 + k, part), 2u * k + part < 2u * params.k8);
+          vec4f(), weight(column, 2u * k + part), 2u * k + part < 2u * params.k8);
       }
       for (var e = 0u; e < 4u; e++) { // unroll
         tile_w[4u * part + e][quad] = weight4(vec4f(v[0][e], v[1][e], v[2][e], v[3][e]));
@@ -96,14 +97,29 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) la
   }
 }
 
-// Four values from eights `at`: part 0 and 1 lie there, 2 and 3 in the next eights.
-fn weight(at: u32, part: u32) -> vec4f {
-  if (WEIGHT_F16) {
-    let eight = w[at + part / 2u];
-    let four = select(eight.xy, eight.zw, part % 2u == 1u);
-    return vec4f(unpack2x16float(four.x), unpack2x16float(four.y));
+// Four values of a row from its four `four` on.
+fn weight(column: u32, four: u32) -> vec4f {
+  if (WEIGHT_BITS < 16u) {
+    return quantized(column, four);
   }
-  return bitcast<vec4f>(w[2u * at + part]);
+  let at = column * params.k8 * 2u + four;
+  if (WEIGHT_BITS == 32u) {
+    return bitcast<vec4f>(w[at]);
+  }
+  let eight = w[at / 2u];
+  let half = select(eight.xy, eight.zw, at % 2u == 1u);
+  return vec4f(unpack2x16float(half.x), unpack2x16float(half.y));
+}
+
+// Four values of a row from its four `four` on: integers times their block's scale.
+fn quantized(column: u32, four: u32) -> vec4f {
+  let at = column * params.k8 * 2u + four;
+  let word = at * (WEIGHT_BITS / 4u) / 2u;
+  let packed = w[word / 4u][word % 4u] >> (at * WEIGHT_BITS * 4u % 32u);
+  let left = vec4u(32u - WEIGHT_BITS) - vec4u(0u, 1u, 2u, 3u) * WEIGHT_BITS % vec4u(32u);
+  let q = bitcast<vec4i>(vec4u(packed) << left) >> vec4u(32u - WEIGHT_BITS);
+  let two = scales[column * ((params.k8 + 7u) / 8u) + four / 16u];
+  return vec4f(q) * unpack2x16float(two >> (four / 8u % 2u * 16u)).x;
 }
 
 fn store(row: u32, column: u32, sum: vec4f) {
@@ -128,17 +144,17 @@ fn store(row: u32, column: u32, sum: vec4f) {
 // Arguments of exp and tanh are clamped where the functions have long reached their limits: what
 // they make of infinities is not defined.
 fn activate(v: vec4f) -> vec4f {
-  if (ACTIVATION == 1u) {
+  if (params.activation == 1u) {
     let t = clamp(0.7978845608 * (v + 0.044715 * v * v * v), vec4f(-12.0), vec4f(12.0));
     return 0.5 * v * (1.0 + tanh(t));
   }
-  if (ACTIVATION == 2u) {
+  if (params.activation == 2u) {
     return 0.5 * v * (1.0 + erf(0.7071067812 * v));
   }
-  if (ACTIVATION == 3u) {
+  if (params.activation == 3u) {
     return v / (1.0 + exp(min(-1.702 * v, vec4f(80.0))));
   }
-  if (ACTIVATION == 4u) {
+  if (params.activation == 4u) {
     return v / (1.0 + exp(min(-v, vec4f(80.0))));
   }
   return v;

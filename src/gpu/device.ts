@@ -36,6 +36,8 @@ export interface AdapterSummary {
   readonly subgroupSize?: number | undefined;
   /** A CPU pretending to be a GPU: other kernels win there. */
   readonly isSoftware: boolean;
+  /** Whether the device computes with f16. */
+  readonly shaderF16?: boolean | undefined;
 }
 
 export interface BufferRequest {
@@ -75,7 +77,10 @@ export async function openGpu(
     requiredFeatures: optionalFeatures.filter((feature) => adapter.features.has(feature)),
     requiredLimits,
   });
-  return new Gpu(device, summarise(adapter.info));
+  return new Gpu(device, {
+    ...summarise(adapter.info),
+    shaderF16: device.features.has("shader-f16"),
+  });
 }
 
 function summarise(info: GPUAdapterInfo): AdapterSummary {

@@ -1,3 +1,5 @@
+import type { BufferHolder } from "./tensor.ts";
+
 /**
  * A 2-D texture of four f32 values a texel into which an op copies rows of tensors, where reading
  * texels is cheaper than reading buffers. Its contents last until the next op that asks for one.
@@ -11,12 +13,21 @@ export interface ScratchTexture {
 }
 
 /**
- * A weight of f16 values in a texture of four u32 a texel: texel (row, e) holds the values 8 e to
- * 8 e + 7 of that row, so that neighbouring outputs of a product lie side by side.
+ * A weight in a texture of four u32 a texel, so that neighbouring outputs of a product lie side by
+ * side. f16: texel (row, e) holds the values 8 e to 8 e + 7 of that row. Quantised: `Quantized`.
  */
 export interface WeightTexture {
   readonly texture: GPUTexture;
   readonly view: GPUTextureView;
+}
+
+/** Storage of a tensor that has no buffer: whoever wants one hears why. */
+export function inTexture(label: string): BufferHolder {
+  return {
+    get buffer(): GPUBuffer {
+      throw new TypeError(`${label} lies in a texture, not in a buffer: declare it as a lookup`);
+    },
+  };
 }
 
 /**

@@ -1,5 +1,6 @@
 /** The server's configuration: one table of flags, each of which is an environment variable too. */
 
+import { type WeightType, weightTypes } from "../weights/plan.ts";
 import { Command, CommanderError, InvalidArgumentError, Option } from "commander";
 
 export interface ServerConfig {
@@ -8,6 +9,8 @@ export interface ServerConfig {
   /** Name under which the model is published; the folder's name if absent. */
   readonly modelName?: string | undefined;
   readonly engine: "wgsl" | "onnx" | "auto";
+  /** How weights lie in GPU memory. */
+  readonly weights: WeightType;
   /** Bytes of GPU memory that the model and its requests may use; the engine's choice if absent. */
   readonly gpuMemory?: number | undefined;
   /** Samples in one denoising step; measured if absent. */
@@ -71,6 +74,7 @@ const table: readonly Row[] = [
   ["--model <folder>", "MODEL_DIR", "fixtures/sd35-tiny", "model folder (diffusers layout)"],
   ["--model-name <name>", "MODEL_NAME", undefined, "published name (default: the folder's)"],
   ["--engine <kind>", "ENGINE", "auto", "wgsl, onnx or auto", oneOf("wgsl", "onnx", "auto")],
+  ["--weights <type>", "WEIGHTS", "auto", weightTypes.join(", "), oneOf(...weightTypes)],
   ["--gpu-memory <bytes>", "GPU_MEMORY", undefined, "GPU memory to use, e.g. 8G", bytes],
   [
     "--max-batch <n>",

@@ -19,9 +19,11 @@ import { UnavailableError } from "./errors.ts";
 import { errorFields, type Logger } from "./log.ts";
 
 /** What the worker needs to open the model. */
-export interface EngineOptions
-  extends
-    Pick<ServerConfig, "model" | "engine" | "gpuMemory" | "maxBatch" | "tune" | "tuningFile"> {
+export interface EngineOptions extends
+  Pick<
+    ServerConfig,
+    "model" | "engine" | "weights" | "gpuMemory" | "maxBatch" | "tune" | "tuningFile"
+  > {
   /** Bits of the SIMD vectors that the driver was asked for. */
   readonly vectorBits?: number | undefined;
   /** As many as this server lets in: who is admitted may wait for memory, and is not refused. */
@@ -44,10 +46,10 @@ export function startEngine(
   log: Logger,
   vectorBits?: number,
 ): Promise<SupervisedEngine> {
-  const { model, engine, gpuMemory, maxBatch, tune, tuningFile } = config;
+  const { model, engine, weights, gpuMemory, maxBatch, tune, tuningFile } = config;
   const maxWaiting = config.maxConcurrency;
   const options: EngineOptions = {
-    ...{ model, engine, gpuMemory, maxBatch, tune, tuningFile },
+    ...{ model, engine, weights, gpuMemory, maxBatch, tune, tuningFile },
     vectorBits,
     maxWaiting,
   };

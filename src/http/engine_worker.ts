@@ -9,12 +9,13 @@ import { textFile } from "../weights/deno_text_file.ts";
 import type { EngineOptions } from "./engine.ts";
 
 serveEngine(self as unknown as MessageEndpoint, async (options) => {
-  const { model, gpuMemory, tune, tuningFile, ...rest } = options as EngineOptions;
+  const { model, gpuMemory, weights, tune, tuningFile, ...rest } = options as EngineOptions;
   const source = directorySource(model);
   try {
     return await openEngine(source, {
       ...rest,
       onnx,
+      weightType: weights,
       memoryBudget: gpuMemory,
       tuning: tune ? { store: textFile(tuningFile) } : undefined,
     });

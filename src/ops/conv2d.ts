@@ -1,3 +1,4 @@
+import type { Specialisation } from "../gpu/kernel.ts";
 import type { Recorder } from "../gpu/program.ts";
 import { elements, reshape, rowsOf, rowStride, type Tensor } from "../gpu/tensor.ts";
 import { add } from "./add.ts";
@@ -11,11 +12,13 @@ import { resizeRows } from "./resize_rows.ts";
 export const conv2dUses: KernelUse[] = [...new Set(variants.map((variant) => variant.kernel))].map(
   (kernel) => ({
     kernel,
-    specialisations: variants.filter((variant) => variant.kernel === kernel).map(({ form }) => ({
-      const: form,
-    })),
+    specialisations: variants.filter((variant) => variant.kernel === kernel).map(specialise),
   }),
 );
+
+function specialise({ form, alias }: Conv2dVariant): Specialisation {
+  return { ...alias && { alias }, const: form };
+}
 
 /** Convolution weights as the loader lays them out. */
 export interface ConvWeight {
@@ -113,7 +116,7 @@ export function conv2d(rec: Recorder, options: Conv2dOptions): Tensor {
     rec.dispatch({
       label: `conv2d/${label}`,
       kernel: variant.kernel,
-      specialise: { const: variant.form },
+      specialise: specialise(variant),
       bindings: { x: wide, w: part.tensor, bias: wideBias, y },
       params,
       grid: [gridX, gridY, groupsN],
@@ -141,7 +144,7 @@ function chooseVariant(rec: Recorder, options: Conv2dOptions, part: MatrixPart, 
       name: variant.name,
       value: variant,
       kernel: variant.kernel,
-      specialise: { const: variant.form },
+      specialise: specialise(variant),
     })),
     record: (trial, variant) => {
       conv2d(trial, {

@@ -5,6 +5,7 @@ import workgroupSource from "../../kernels/conv2d_workgroup.wgsl" with { type: "
 import type { AdapterSummary } from "../gpu/device.ts";
 import { defineKernel, type Kernel } from "../gpu/kernel.ts";
 import type { DType } from "../gpu/tensor.ts";
+import { halfTiles } from "./kernel_use.ts";
 import { type LaneLayout, laneLayout } from "./lane_layout.ts";
 
 export interface Conv2dVariant {
@@ -12,6 +13,8 @@ export interface Conv2dVariant {
   readonly kernel: Kernel;
   /** Its `const`s. */
   readonly form: Readonly<Record<string, number | boolean>>;
+  /** Its `alias`es. */
+  readonly alias?: Readonly<Record<string, string>>;
   /** Of `lines` lines of `width` pixels with `outputs` outputs each. */
   layout(lines: number, width: number, outputs: number): LaneLayout;
 }
@@ -48,13 +51,14 @@ function tileVariant(
   };
 }
 
-/** Tiles in workgroup memory: for GPUs. */
-function workgroupVariant(lanes: number, weightF16: boolean): Conv2dVariant {
+/** Tiles in workgroup memory: for GPUs. "half": f16 weights are f16 there, too. */
+function workgroupVariant(lanes: number, weightF16: boolean, half = false): Conv2dVariant {
   const extent = 8 * lanes;
   return {
-    name: `workgroup ${extent}x${extent}`,
+    name: `workgroup ${extent}x${extent}${half ? " half" : ""}`,
     kernel: workgroup,
     form: { LANES: lanes, WEIGHT_F16: weightF16 },
+    ...half && { alias: halfTiles },
     layout: (lines, width, outputs) => ({
       lanesN: lanes,
       groupsM: Math.ceil(lines * width / extent),
@@ -67,10 +71,12 @@ const threeTile = tileVariant(three, [16, 16]);
 const tiles = { f16: tileVariant(tile, [4, 4], true), f32: tileVariant(tile, [4, 4], false) };
 const smallGroups = { f16: workgroupVariant(8, true), f32: workgroupVariant(8, false) };
 const largeGroups = { f16: workgroupVariant(16, true), f32: workgroupVariant(16, false) };
+const halfGroups = [workgroupVariant(16, true, true), workgroupVariant(8, true, true)];
 
 export const variants: readonly Conv2dVariant[] = [
   threeTile,
   ...[tiles, smallGroups, largeGroups].flatMap(({ f16, f32 }) => [f16, f32]),
+  ...halfGroups,
 ];
 
 /**
@@ -84,7 +90,8 @@ export function likelyVariants(adapter: AdapterSummary, shape: Conv2dShape): Con
     // Enough workgroups for a GPU's cores.
     const isLarge = pixels * outputs >= 2 ** 20 && outputs >= 128;
     const groups = isLarge ? [largeGroups, smallGroups] : [smallGroups, largeGroups];
-    return groups.map((group) => group[type]);
+    const half = adapter.shaderF16 && type === "f16" ? halfGroups : [];
+    return [...groups.map((group) => group[type]), ...half];
   }
   // Fewer outputs would leave most of the large tile idle, and it compiles for seconds.
   const fills = outputs >= Number(threeTile.form.THREAD_N);

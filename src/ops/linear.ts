@@ -1,39 +1,33 @@
 import type { Specialisation } from "../gpu/kernel.ts";
 import type { Recorder } from "../gpu/program.ts";
-import {
-  type DType,
-  elements,
-  type PerSample,
-  reshape,
-  rowStride,
-  type Tensor,
-} from "../gpu/tensor.ts";
+import { blockValues, quantBits, type WeightDType } from "../gpu/quantized.ts";
+import { elements, type PerSample, reshape, rowStride, type Tensor } from "../gpu/tensor.ts";
 import { add } from "./add.ts";
 import { foldGrid } from "./fold_grid.ts";
 import type { KernelUse } from "./kernel_use.ts";
 import { linearTexture } from "./linear_texture.ts";
 import { likelyVariants, type LinearVariant, variants } from "./linear_variants.ts";
-import type { Matrix, MatrixPart } from "./matrix.ts";
+import { type Matrix, type MatrixPart, weightDType } from "./matrix.ts";
 import { resizeRows } from "./resize_rows.ts";
 
-/** Order: the kernels' ACTIVATION. */
+/** Order: the kernels' `activation`. */
 export const activations = ["none", "gelu_tanh", "gelu", "quick_gelu", "silu"] as const;
 export type Activation = typeof activations[number];
+
+/** The kernels' WEIGHT_BITS. */
+const weightBits: Readonly<Record<WeightDType, number>> = { f32: 32, f16: 16, ...quantBits };
 
 export const linearUses: KernelUse[] = [...new Set(variants.map((variant) => variant.kernel))].map(
   (kernel) => ({
     kernel,
     specialisations: variants.filter((variant) => variant.kernel === kernel).flatMap((variant) =>
-      variant.dtypes.flatMap((dtype) => activations.map((_, i) => specialise(variant, dtype, i)))
+      variant.dtypes.map((dtype) => specialise(variant, dtype))
     ),
   }),
 );
 
-function specialise({ form }: LinearVariant, dtype: DType, activation: number): Specialisation {
-  return {
-    const: { ...form, WEIGHT_F16: dtype === "f16" },
-    override: { ACTIVATION: activation },
-  };
+function specialise({ form, alias }: LinearVariant, dtype: WeightDType): Specialisation {
+  return { ...alias && { alias }, const: { ...form, WEIGHT_BITS: weightBits[dtype] } };
 }
 
 export interface LinearOptions {
@@ -108,17 +102,20 @@ export function linear(rec: Recorder, options: LinearOptions): Tensor {
     });
   }
   for (const part of textured ? [] : weight.parts) {
-    const w = widened(part.tensor, weight.rowStride ?? stride, stride, "weight");
+    const { tensor, quantized } = part;
+    const w = quantized ? tensor : widened(tensor, weight.rowStride ?? stride, stride, "weight");
+    const dtype = weightDType(part);
     const variant = options.variant ?? chooseVariant(rec, options, { ...part, tensor: w });
     const { lanesN, groupsM, groupsN } = variant.layout(rows, part.rows);
     const [gridX, gridY] = foldGrid(groupsM);
     rec.dispatch({
       label: `linear/${label}`,
       kernel: variant.kernel,
-      specialise: specialise(variant, w.dtype, activations.indexOf(activation)),
+      specialise: specialise(variant, dtype),
       bindings: {
         x: wide,
         w,
+        scales: quantized?.scales ?? rec.gpu.absent,
         bias: wideBias ?? rec.gpu.absent,
         gate: gate?.tensor ?? rec.gpu.absent,
         y,
@@ -138,6 +135,7 @@ export function linear(rec: Recorder, options: LinearOptions): Tensor {
         accumulate: Number(into !== undefined),
         lanes_n: lanesN,
         grid_x: gridX,
+        activation: activations.indexOf(activation),
       },
       grid: [gridX, gridY, groupsN],
     });
@@ -151,7 +149,7 @@ export function linear(rec: Recorder, options: LinearOptions): Tensor {
 
 function chooseVariant(rec: Recorder, options: LinearOptions, part: MatrixPart): LinearVariant {
   const { x, weight, label } = options;
-  const { dtype } = part.tensor;
+  const dtype = weightDType(part);
   const inputs = weight.shape[1]!;
   const rows = elements(x.shape) / inputs;
   const rowsPerSample = rows / x.shape[0]!;
@@ -163,10 +161,10 @@ function chooseVariant(rec: Recorder, options: LinearOptions, part: MatrixPart):
       name: variant.name,
       value: variant,
       kernel: variant.kernel,
-      specialise: specialise(variant, dtype, 0),
+      specialise: specialise(variant, dtype),
     })),
     record: (trial, variant) => {
-      const parts = [{ tensor: trial.standIn(part.tensor), rowStart: 0, rows: part.rows }];
+      const parts = [{ ...part, tensor: trial.standIn(part.tensor), rowStart: 0 }];
       linear(trial, {
         x: trial.alloc([1, rowsPerSample, inputs], "x"),
         weight: { shape: [part.rows, inputs], parts, rowStride: rowStride(inputs) },
@@ -187,6 +185,9 @@ function check({ x, weight, bias, into, gate, label }: LinearOptions): void {
     fail(`x (${x.dtype})`, x.shape, `[B, ..., ${k}] f32`);
   }
   if (bias && elements(bias.shape) !== n) fail("bias", bias.shape, `[${n}]`);
+  if (k! % blockValues !== 0 && weight.parts.some((part) => part.quantized)) {
+    fail("a quantised weight", weight.shape, `a multiple of ${blockValues} columns`);
+  }
   const shape = [...x.shape.slice(0, -1), n];
   if (into && `${into.shape}` !== `${shape}`) fail("into", into.shape, `[${shape}]`);
   if (gate && (gate.offset % 4 || gate.stride % 4 || n! % 4)) {

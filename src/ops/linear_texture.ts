@@ -1,13 +1,16 @@
 import source from "../../kernels/linear_texture.wgsl" with { type: "text" };
+import quantizedSource from "../../kernels/linear_texture_quantized.wgsl" with { type: "text" };
 import { defineKernel, type Specialisation } from "../gpu/kernel.ts";
 import type { Recorder } from "../gpu/program.ts";
+import { quantBits, type QuantType } from "../gpu/quantized.ts";
 import type { Tensor } from "../gpu/tensor.ts";
 import { foldGrid } from "./fold_grid.ts";
 import type { KernelUse } from "./kernel_use.ts";
-import type { MatrixPart } from "./matrix.ts";
+import { type MatrixPart, weightDType } from "./matrix.ts";
 import { copyRows, rowTexture } from "./texture_rows.ts";
 
 const kernel = defineKernel("linear_texture", source);
+const quantizedKernel = defineKernel("linear_texture_quantized", quantizedSource);
 const lanes = 16;
 
 /** Rows x columns of outputs an invocation; vectors: a few rows, one for each sample. */
@@ -25,12 +28,18 @@ const wideColumns = 2 * lanes * tiles.narrow[1] + 1;
 /** Products per sample from which on the large tile's longer compilation pays. */
 const largeProducts = 2 ** 29;
 
+const allTiles: readonly Tile[] = Object.values(tiles);
+
 export const linearTextureUses: KernelUse[] = [
-  { kernel, specialisations: Object.values(tiles).map(form) },
+  { kernel, specialisations: allTiles.map((tile) => form(tile)) },
+  {
+    kernel: quantizedKernel,
+    specialisations: allTiles.flatMap((tile) => [form(tile, "q8_0"), form(tile, "q4_0")]),
+  },
 ];
 
-function form([threadM, threadN]: Tile): Specialisation {
-  return { const: { THREAD_M: threadM, THREAD_N: threadN } };
+function form([threadM, threadN]: Tile, type?: QuantType): Specialisation {
+  return { const: { THREAD_M: threadM, THREAD_N: threadN, ...type && { BITS: quantBits[type] } } };
 }
 
 /**
@@ -81,13 +90,17 @@ export function linearTexture(rec: Recorder, options: LinearTextureOptions): voi
     const count = Math.min(layout.rowsAtOnce, rows - first);
     const texture = copyRows(rec, x, layout, first, count);
     for (const part of parts) {
+      const { quantized } = part;
       const tile = options.tile ?? chooseTile(rec, options, part);
       const [gridX, gridY] = foldGrid(Math.ceil(count / tile[0]));
       rec.dispatch({
         label: `linear/${label}`,
-        kernel,
-        specialise: form(tile),
-        bindings: { x: texture, w: part.texture!, bias, gate, y },
+        kernel: quantized ? quantizedKernel : kernel,
+        specialise: form(tile, quantized?.type),
+        bindings: {
+          ...quantized && { scales: quantized.scales },
+          ...{ x: texture, w: part.texture!, bias, gate, y },
+        },
         params: {
           ...params,
           rows: count,
@@ -110,13 +123,13 @@ export function linearTexture(rec: Recorder, options: LinearTextureOptions): voi
 function chooseTile(rec: Recorder, options: LinearTextureOptions, part: MatrixPart): Tile {
   const { rowsPerSample: rows, inputs, params } = options;
   return rec.choose({
-    key: `linear ${part.rows}x${inputs} ${part.tensor.dtype} texture @${rows}`,
+    key: `linear ${part.rows}x${inputs} ${weightDType(part)} texture @${rows}`,
     work: rows * part.rows * inputs,
     candidates: likelyTiles(rows, part.rows, inputs).map((name) => ({
       name,
       value: tiles[name] as Tile,
-      kernel,
-      specialise: form(tiles[name]),
+      kernel: part.quantized ? quantizedKernel : kernel,
+      specialise: form(tiles[name], part.quantized?.type),
     })),
     record: (trial, tile) => {
       const columns = Math.ceil(part.rows / 4) * 4;

@@ -4,7 +4,8 @@ import vectorSource from "../../kernels/linear_vector.wgsl" with { type: "text" 
 import workgroupSource from "../../kernels/linear_workgroup.wgsl" with { type: "text" };
 import type { AdapterSummary } from "../gpu/device.ts";
 import { defineKernel, type Kernel } from "../gpu/kernel.ts";
-import type { DType } from "../gpu/tensor.ts";
+import type { WeightDType } from "../gpu/quantized.ts";
+import { halfTiles } from "./kernel_use.ts";
 import { type LaneLayout, laneLayout } from "./lane_layout.ts";
 
 export interface LinearVariant {
@@ -12,8 +13,10 @@ export interface LinearVariant {
   readonly kernel: Kernel;
   /** Its `const`s. */
   readonly form: Readonly<Record<string, number>>;
+  /** Its `alias`es. */
+  readonly alias?: Readonly<Record<string, string>>;
   /** Types of weights that it is used with. */
-  readonly dtypes: readonly DType[];
+  readonly dtypes: readonly WeightDType[];
   layout(rows: number, columns: number): LaneLayout;
 }
 
@@ -23,16 +26,16 @@ export interface LinearShape {
   readonly rowsPerSample: number;
   readonly columns: number;
   readonly inputs: number;
-  readonly dtype: DType;
+  readonly dtype: WeightDType;
 }
 
 const tile = defineKernel("linear_tile", tileSource);
 const workgroup = defineKernel("linear_workgroup", workgroupSource);
 const vector = defineKernel("linear_vector", vectorSource);
-const both: readonly DType[] = ["f16", "f32"];
+const all: readonly WeightDType[] = ["f32", "f16", "q8_0", "q4_0"];
 
 /** Large register tiles: for adapters that run invocations as SIMD lanes of a CPU. */
-function tileVariant(threadM: number, threadN: number, dtypes = both): LinearVariant {
+function tileVariant(threadM: number, threadN: number, dtypes = all): LinearVariant {
   return {
     name: `tile ${threadM}x${threadN}`,
     kernel: tile,
@@ -42,14 +45,15 @@ function tileVariant(threadM: number, threadN: number, dtypes = both): LinearVar
   };
 }
 
-/** Tiles in workgroup memory: for GPUs. */
-function workgroupVariant(lanes: number): LinearVariant {
+/** Tiles in workgroup memory: for GPUs. "half": f16 weights are f16 there, too. */
+function workgroupVariant(lanes: number, half = false): LinearVariant {
   const extent = 8 * lanes;
   return {
-    name: `workgroup ${extent}x${extent}`,
+    name: `workgroup ${extent}x${extent}${half ? " half" : ""}`,
     kernel: workgroup,
     form: { LANES: lanes },
-    dtypes: both,
+    ...half && { alias: halfTiles },
+    dtypes: half ? ["f16"] : all,
     layout: (rows, columns) => ({
       lanesN: lanes,
       groupsM: Math.ceil(rows / extent),
@@ -64,7 +68,7 @@ function vectorVariant(rowsAtOnce: number): LinearVariant {
     name: `vector ${rowsAtOnce}`,
     kernel: vector,
     form: { THREAD_M: rowsAtOnce },
-    dtypes: both,
+    dtypes: all,
     layout: (rows, columns) => ({
       lanesN: 1,
       groupsM: Math.ceil(rows / rowsAtOnce),
@@ -81,6 +85,8 @@ const smallTile = tileVariant(16, 16);
 const largeTile = tileVariant(16, 32, ["f16"]);
 const smallGroups = workgroupVariant(8);
 const largeGroups = workgroupVariant(16);
+const smallHalfGroups = workgroupVariant(8, true);
+const largeHalfGroups = workgroupVariant(16, true);
 
 export const variants: readonly LinearVariant[] = [
   ...tileVectors,
@@ -89,6 +95,8 @@ export const variants: readonly LinearVariant[] = [
   ...vectors,
   smallGroups,
   largeGroups,
+  smallHalfGroups,
+  largeHalfGroups,
 ];
 
 /** Rows per sample up to which the kernel for single rows is worth a trial. */
@@ -114,6 +122,8 @@ export function likelyVariants(adapter: AdapterSummary, shape: LinearShape): Lin
   }
   // Enough workgroups for a GPU's cores, and no more than a third of a tile wasted.
   const isLarge = rowsPerSample * columns >= 2 ** 20 && rowsPerSample >= 256;
+  if (rowsPerSample <= fewRows) return [smallGroups, vectors.at(-1)!];
   const groups = isLarge ? [largeGroups, smallGroups] : [smallGroups, largeGroups];
-  return rowsPerSample <= fewRows ? [smallGroups, vectors.at(-1)!] : groups;
+  const half = adapter.shaderF16 && dtype === "f16";
+  return half ? [...groups, largeHalfGroups, smallHalfGroups] : groups;
 }

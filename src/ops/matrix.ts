@@ -1,12 +1,15 @@
+import type { Quantized, WeightDType } from "../gpu/quantized.ts";
 import type { Tensor } from "../gpu/tensor.ts";
 import type { WeightTexture } from "../gpu/texture.ts";
 
 /** Some consecutive rows of a matrix, in a buffer of their own. */
 export interface MatrixPart {
-  /** "f16" or "f32"; each row padded with zeros to `rowStride` values. */
+  /** "f16" or "f32", each row padded with zeros to `rowStride` values; or words of integers. */
   readonly tensor: Tensor;
   /** Where the loader put the values, if not in the tensor's buffer. */
   readonly texture?: WeightTexture;
+  /** The integers' type and scales; K is a multiple of 32 then. */
+  readonly quantized?: Quantized;
   readonly rowStart: number;
   readonly rows: number;
 }
@@ -20,6 +23,11 @@ export interface Matrix {
   readonly parts: readonly MatrixPart[];
   /** Values from one row to the next; default `rowStride(K)`. */
   readonly rowStride?: number;
+}
+
+/** Type of the values that a part stands for. */
+export function weightDType({ tensor, quantized }: MatrixPart): WeightDType {
+  return quantized?.type ?? (tensor.dtype === "f16" ? "f16" : "f32");
 }
 
 /** An activation [N, K] (or [1, N, K]) in the place of a weight. */

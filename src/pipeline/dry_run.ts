@@ -1,4 +1,5 @@
 /** What a request would do, without a GPU: parameters, token ids, schedule, memory. */
+import type { WeightType } from "../weights/plan.ts";
 import type { FileSource } from "../weights/source.ts";
 import { MemoryPlanner } from "./memory_planner.ts";
 import { describeModel, tokenize } from "./model.ts";
@@ -8,7 +9,11 @@ import { scheduleSteps } from "./schedule.ts";
 import type { GenerateRequest } from "./types.ts";
 
 /** A plain object for JSON; see the README for its fields. */
-export async function dryRun(source: FileSource, request: GenerateRequest) {
+export async function dryRun(
+  source: FileSource,
+  request: GenerateRequest,
+  weightType: WeightType = "auto",
+) {
   const model = await describeModel(source);
   const resolved = resolveRequest(request, model.info);
   const { maxSequenceLength } = resolved;
@@ -26,13 +31,14 @@ export async function dryRun(source: FileSource, request: GenerateRequest) {
     resolved.negativePrompt3,
   ]);
   const { timesteps, sigmas } = scheduleSteps(model, resolved);
-  const planner = await MemoryPlanner.open(model);
+  const planner = await MemoryPlanner.open(model, undefined, { weightType });
   const plan = await planner.plan(resolved, { maxBatch: resolved.numImagesPerPrompt });
   const { weights } = planner;
   const { share } = plan;
   const arena = planner.arenaWith(plan);
   return {
     model: model.info.name,
+    weight_type: weightType,
     parameters: toParameters(resolved),
     seeds: Array.from({ length: resolved.numImagesPerPrompt }, (_, k) => resolved.seed + k),
     tokens: ids(prompt),

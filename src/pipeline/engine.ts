@@ -4,6 +4,7 @@
  */
 import { type AdapterSummary, type Gpu, openGpu } from "../gpu/device.ts";
 import type { EngineChoice } from "../onnx/directory.ts";
+import type { WeightType } from "../weights/plan.ts";
 import type { FileSource } from "../weights/source.ts";
 import { Admission, type Need } from "./admission.ts";
 import { BatchLimits } from "./batch_limits.ts";
@@ -34,6 +35,8 @@ export interface EngineOptions extends Omit<PipelineOptions, "maxBatch"> {
   readonly engine?: EngineChoice | undefined;
   /** The second engine, `src/onnx/load.ts`. */
   readonly onnx?: OnnxEngine | undefined;
+  /** How the weights of our own networks lie in GPU memory. Default: "auto". */
+  readonly weightType?: WeightType | undefined;
   /** Bytes of GPU memory that weights, arena and requests may take together. */
   readonly memoryBudget?: number | undefined;
   /** Requests that may wait for memory before further ones are refused. */
@@ -75,6 +78,7 @@ export async function openEngine(source: FileSource, options: EngineOptions = {}
       signal: options.signal,
       onProgress: options.onLoadProgress,
       onnx: options.onnx,
+      weightType: options.weightType,
     });
     const pipeline = new StableDiffusion3Pipeline(gpu, model, components, {
       ...options,
@@ -105,6 +109,7 @@ class LocalEngine implements Engine {
   readonly #tuning: Tuning | undefined;
   readonly #admission: Admission;
   readonly #vectorBits: number | undefined;
+  readonly #weightType: WeightType;
   readonly #closing = new AbortController();
   readonly #close = Promise.withResolvers<undefined>();
   readonly #running = new Set<Promise<unknown>>();
@@ -134,6 +139,7 @@ class LocalEngine implements Engine {
       trim: (bytes) => promptCache.trim(bytes),
     });
     this.#vectorBits = options.vectorBits;
+    this.#weightType = options.weightType ?? "auto";
     const failures = options.onnx ? [options.onnx.runtimeFailed] : [];
     this.closed = Promise.race([this.#close.promise, gpu.lost, ...failures]);
   }
@@ -217,6 +223,7 @@ class LocalEngine implements Engine {
     return {
       model: this.#pipeline.model.info,
       engines: Object.fromEntries(this.#pipeline.model.engines),
+      weightType: this.#weightType,
       memory: {
         weights: ledger.bytes("weights"),
         arena: ledger.bytes("arena") + ledger.bytes("other"),

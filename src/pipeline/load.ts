@@ -17,7 +17,8 @@ import { VaeDecoder } from "../vae/decoder.ts";
 import { VaeEncoder } from "../vae/encoder.ts";
 import { type Checkpoint, openCheckpoint } from "../weights/checkpoint.ts";
 import { ProblemList } from "../weights/errors.ts";
-import { WeightPlan } from "../weights/plan.ts";
+import { isQuantType } from "../gpu/quantized.ts";
+import { WeightPlan, type WeightType } from "../weights/plan.ts";
 import type { ModelDescription } from "./model.ts";
 import { WgslClip, WgslDecoder, WgslEncoder, WgslT5, WgslTransformer } from "./wgsl_components.ts";
 
@@ -48,7 +49,11 @@ export interface LoadModelOptions {
   readonly withEncoder?: boolean | undefined;
   /** Needed where the model's description says that ONNX graphs run. */
   readonly onnx?: OnnxEngine | undefined;
+  /** Of the networks on our own kernels; the VAE's are never quantised. Default: "auto". */
+  readonly weightType?: WeightType | undefined;
 }
+
+const vae = "vae";
 
 /** One network's declared parameters with the file that holds them. */
 export interface Part {
@@ -117,7 +122,7 @@ export async function declareModel(
   const ourDecoder = ours("vae_decoder");
   const ourEncoder = withEncoder && ours("vae_encoder");
   if (ourDecoder || ourEncoder) {
-    await declare("vae", (plan) => {
+    await declare(vae, (plan) => {
       const decoder = ourDecoder ? new VaeDecoder(model.vae, plan) : undefined;
       const encoder = ourEncoder ? new VaeEncoder(model.vae, plan) : undefined;
       if (!decoder) plan.ignore(/^(decoder|post_quant_conv)\./);
@@ -164,6 +169,7 @@ export async function loadModel(
     for (const { plan, checkpoint } of parts) {
       await plan.load(checkpoint, gpu, {
         signal: options.signal,
+        weightType: typeFor(plan, options.weightType),
         onProgress: (done) => options.onProgress?.(before + done, total),
       });
       before += storedBytes(checkpoint);
@@ -184,14 +190,21 @@ export async function loadModel(
 export async function layOutModel(
   model: ModelDescription,
   gpu: Gpu,
-  options: Pick<LoadModelOptions, "onnx"> = {},
+  options: Pick<LoadModelOptions, "onnx" | "weightType"> = {},
 ): Promise<(gpu: Gpu) => Promise<Components>> {
   const graphs = onnxPart(model, options);
   const { parts, assemble } = await declareModel(model, {});
-  for (const { plan, checkpoint } of parts) await plan.allocate(checkpoint, gpu);
+  for (const { plan, checkpoint } of parts) {
+    await plan.allocate(checkpoint, gpu, typeFor(plan, options.weightType));
+  }
   const layOut = (other: Gpu) => graphs?.onnx.layOutOnnx(model, other, graphs.networks);
   await layOut(gpu);
   return async (other) => complete({ ...assemble(other), ...await layOut(other) });
+}
+
+/** The VAE is mostly convolutions, and what it loses is seen in the image at once. */
+function typeFor(plan: WeightPlan, type: WeightType = "auto"): WeightType {
+  return plan.name === vae && isQuantType(type) ? "auto" : type;
 }
 
 function complete(components: Partial<Components>): Components {

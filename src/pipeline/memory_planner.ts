@@ -73,15 +73,17 @@ export class MemoryPlanner {
   /**
    * @param like the device to plan for; without one, limits as GPUs offer them
    * @param decodeBytes as the pipeline's own
+   * @param weightType as the model is loaded
    */
   static async open(
     model: ModelDescription,
     like?: DeviceModel,
-    { decodeBytes, onnx }: { decodeBytes?: number | undefined } & Pick<LoadModelOptions, "onnx"> =
-      {},
+    { decodeBytes, onnx, weightType }:
+      & { decodeBytes?: number | undefined }
+      & Pick<LoadModelOptions, "onnx" | "weightType"> = {},
   ): Promise<MemoryPlanner> {
     const gpu = dryGpu(like);
-    const components = await layOutModel(model, gpu, { onnx });
+    const components = await layOutModel(model, gpu, { onnx, weightType });
     return new MemoryPlanner(gpu.ledger.bytes("weights"), model, like, components, decodeBytes);
   }
 

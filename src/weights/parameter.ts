@@ -1,8 +1,17 @@
 /** One weight that a model declared: a handle before loading, GPU tensors after it. */
 import type { Gpu } from "../gpu/device.ts";
-import { type BufferHolder, bytesPerElement, type Tensor } from "../gpu/tensor.ts";
-import { textureExtent, type WeightTexture } from "../gpu/texture.ts";
+import {
+  blockValues,
+  isQuantType,
+  type Quantized,
+  texelRows,
+  type WeightDType,
+} from "../gpu/quantized.ts";
+import { bytesPerElement, type Tensor } from "../gpu/tensor.ts";
+import { inTexture, textureExtent, type WeightTexture } from "../gpu/texture.ts";
 import type { RowLayout } from "./layout.ts";
+import type { QuantizedRows } from "./quantize.ts";
+import { allocateQuantized, quantizedRowBytes, writeQuantized } from "./quantized_part.ts";
 
 /** What loading needs of the device. */
 export type WeightGpu = Pick<
@@ -23,6 +32,8 @@ export interface ParameterPart {
   readonly tensor: Tensor;
   /** Where the values lie instead of in the tensor's buffer, which it then has none of. */
   readonly texture?: WeightTexture;
+  /** The tensor's elements, or the texture's, are words of integers that belong to these scales. */
+  readonly quantized?: Quantized;
   readonly rowStart: number;
   readonly rows: number;
 }
@@ -34,7 +45,7 @@ export interface Parameter {
   readonly shape: readonly number[];
   /** Usually one; several where the device cannot bind the whole. Empty before loading. */
   readonly parts: readonly ParameterPart[];
-  /** The whole. @throws {Error} before loading, after disposal, or if there are several parts */
+  /** The whole. @throws {Error} if not loaded, quantised, or in several parts */
   readonly tensor: Tensor;
 }
 
@@ -42,6 +53,13 @@ const halvesPerTexel = 8;
 
 /** Lanes lie over outputs where weights are texels: convolutions with fewer would leave most idle. */
 const fewestOutputs = 16;
+
+/**
+ * Matrices with fewer rows or columns are not quantised. In Stable Diffusion 3 these are the
+ * transformer's first and last layer, 64 values wide: less than a thousandth of its weights, through
+ * which everything passes.
+ */
+const narrowest = 128;
 
 /** Split matrices are cut at multiples of this many rows: whole tiles of the kernels. */
 const rowGranule = 64;
@@ -75,6 +93,9 @@ export class WeightParameter implements Parameter {
           `${first.tensor.byteLength} bytes of it at once: use its parts`,
       );
     }
+    if (first.quantized) {
+      throw new Error(`${this.label} is ${first.quantized.type} blocks: use its parts`);
+    }
     return first.tensor;
   }
 
@@ -82,20 +103,35 @@ export class WeightParameter implements Parameter {
     return this.layout.rows.reduce((total, rows) => total + rows, 0);
   }
 
-  gpuBytes(dtype: "f32" | "f16"): number {
-    return this.totalRows * this.layout.targetRow * bytesPerElement[dtype];
+  /** Whether it may be blocks of integers: a matrix that is only multiplied with, and not narrow. */
+  get isQuantizable(): boolean {
+    const { isFactor, taps, sourceRow: k, rows } = this.layout;
+    return isFactor && taps === 1 && k % blockValues === 0 &&
+      rows.every((count) => count % texelRows === 0) &&
+      Math.min(k, this.totalRows) >= narrowest;
   }
 
-  /** Whether it lies in textures: f16 values to multiply with, where the device prefers that. */
-  isTextured(dtype: "f32" | "f16", { prefersTextures, limits }: WeightGpu): boolean {
+  gpuBytes(dtype: WeightDType): number {
+    return this.totalRows * this.#rowBytes(dtype);
+  }
+
+  #rowBytes(dtype: WeightDType): number {
+    const { targetRow } = this.layout;
+    return isQuantType(dtype)
+      ? quantizedRowBytes(dtype, targetRow)
+      : targetRow * bytesPerElement[dtype];
+  }
+
+  /** Whether it lies in textures: narrow values to multiply with, where the device prefers that. */
+  isTextured(dtype: WeightDType, { prefersTextures, limits }: WeightGpu): boolean {
     const { isFactor, targetRow, taps } = this.layout;
     const isWide = taps === 1 || this.totalRows >= fewestOutputs;
-    return isFactor && isWide && dtype === "f16" && prefersTextures &&
+    return isFactor && isWide && dtype !== "f32" && prefersTextures &&
       targetRow / halvesPerTexel <= limits.maxTextureDimension2D;
   }
 
   /** Rows of each part under the device's limits, or undefined if it cannot hold the parameter. */
-  partRows(dtype: "f32" | "f16", gpu: WeightGpu): number | undefined {
+  partRows(dtype: WeightDType, gpu: WeightGpu): number | undefined {
     const { limits } = gpu;
     if (this.isTextured(dtype, gpu)) {
       const most = limits.maxTextureDimension2D;
@@ -104,22 +140,29 @@ export class WeightParameter implements Parameter {
     const limit = Math.min(limits.maxStorageBufferBindingSize, limits.maxBufferSize);
     // Buffers come in multiples of 16 bytes.
     if (Math.ceil(this.gpuBytes(dtype) / 16) * 16 <= limit) return this.totalRows;
-    const rowBytes = this.layout.targetRow * bytesPerElement[dtype];
+    const rowBytes = this.#rowBytes(dtype);
     const rows = Math.floor(limit / rowBytes / rowGranule) * rowGranule;
     return rows === 0 || this.layout.isVector ? undefined : rows;
   }
 
   /** Allocates its tensors, `partRows` rows each. New buffers hold zeros. */
-  allocate(gpu: WeightGpu, dtype: "f32" | "f16", partRows: number): void {
+  allocate(gpu: WeightGpu, dtype: WeightDType, partRows: number): void {
     const parts: ParameterPart[] = [];
     this.#parts = parts;
     const isWhole = partRows >= this.totalRows;
     for (let rowStart = 0; parts.length === 0 || rowStart < this.totalRows; rowStart += partRows) {
       const rows = Math.min(partRows, this.totalRows - rowStart);
       const label = isWhole ? this.label : `${this.label}[${rowStart}:${rowStart + rows}]`;
+      const isTextured = this.isTextured(dtype, gpu);
+      if (isQuantType(dtype)) {
+        const k = this.layout.targetRow;
+        const part = allocateQuantized(gpu, { label, rows, k, type: dtype, isTextured });
+        parts.push({ ...part, rowStart, rows });
+        continue;
+      }
       const bytes = rows * this.layout.targetRow * bytesPerElement[dtype];
       const byteLength = Math.max(4, Math.ceil(bytes / 4) * 4);
-      const texture = this.isTextured(dtype, gpu) ? this.#texture(gpu, label, rows) : undefined;
+      const texture = isTextured ? this.#texture(gpu, label, rows) : undefined;
       parts.push({
         ...texture && { texture },
         tensor: {
@@ -156,12 +199,23 @@ export class WeightParameter implements Parameter {
   }
 
   /** Writes packed rows from target row `row` on, wherever the parts begin. */
-  write(gpu: WeightGpu, row: number, rows: number, values: Float32Array | Uint16Array): void {
+  write(
+    gpu: WeightGpu,
+    row: number,
+    rows: number,
+    values: Float32Array | Uint16Array | QuantizedRows,
+  ): void {
     const { targetRow } = this.layout;
-    for (const { tensor, texture, rowStart, rows: partRows } of this.#parts) {
+    for (const part of this.#parts) {
+      const { tensor, texture, rowStart, rows: partRows } = part;
       const from = Math.max(row, rowStart);
       const to = Math.min(row + rows, rowStart + partRows);
       if (from >= to) continue;
+      if ("quants" in values) {
+        const range = { from: from - row, to: to - row, at: from - rowStart };
+        writeQuantized(gpu, part, values, range);
+        continue;
+      }
       if (texture) {
         const halves = (values as Uint16Array).subarray(
           (from - row) * targetRow,
@@ -185,21 +239,14 @@ export class WeightParameter implements Parameter {
   }
 
   free(gpu: WeightGpu): void {
-    for (const { tensor, texture } of this.#parts) {
-      if (texture) gpu.destroyTexture(texture.texture);
-      else gpu.destroyBuffer(tensor.storage.buffer);
+    for (const { tensor, texture, quantized } of this.#parts) {
+      for (const array of [texture ?? tensor, ...quantized ? [quantized.scales] : []]) {
+        if ("texture" in array) gpu.destroyTexture(array.texture);
+        else gpu.destroyBuffer(array.storage.buffer);
+      }
     }
     this.#parts = [];
   }
-}
-
-/** Storage of a tensor that has no buffer: whoever wants one hears why. */
-function inTexture(label: string): BufferHolder {
-  return {
-    get buffer(): GPUBuffer {
-      throw new TypeError(`${label} lies in a texture, not in a buffer: declare it as a lookup`);
-    },
-  };
 }
 
 /** Rows of halves as texels of eight, transposed: all rows' first texels, all their second ... */

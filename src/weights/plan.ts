@@ -6,14 +6,18 @@ import type { Checkpoint } from "./checkpoint.ts";
 import { floatTypes, isFloatType, isNarrow } from "./convert.ts";
 import { ProblemList } from "./errors.ts";
 import { convLayout, matrixLayout, type RowLayout, tableLayout, vectorLayout } from "./layout.ts";
+import { isQuantType, type WeightDType } from "../gpu/quantized.ts";
 import { type Parameter, type WeightGpu, WeightParameter } from "./parameter.ts";
 import { type StreamJob, streamWeights } from "./stream.ts";
 
 /**
  * "auto": as narrow as stored (f16 for F16, BF16 within f16's range, and float8; else f32).
  * "f32": everything as f32.
+ * "q8_0", "q4_0": large matrices to multiply with as blocks of 8-bit or 4-bit integers, unless their
+ * values are too large for that; the rest as "auto".
  */
-export type WeightType = "auto" | "f32";
+export const weightTypes = ["auto", "f32", "q8_0", "q4_0"] as const;
+export type WeightType = (typeof weightTypes)[number];
 
 export interface LoadOptions {
   /** Stops the load and frees what it allocated; it rejects with the signal's reason. */
@@ -131,8 +135,8 @@ export class WeightPlan {
   }
 
   /**
-   * Bytes of GPU memory that `load` will take, if every BF16 value fits f16; where weights lie in
-   * textures, a little more.
+   * Bytes of GPU memory that `load` will take, if every value fits its narrow type; where weights lie
+   * in textures, a little more.
    */
   gpuBytes(checkpoint: Checkpoint, weightType: WeightType = "auto"): number {
     this.check(checkpoint);
@@ -182,12 +186,16 @@ export class WeightPlan {
    * Allocates every parameter without filling it: enough to record against, on a device that holds
    * nothing.
    */
-  async allocate(checkpoint: Checkpoint, gpu: WeightGpu): Promise<void> {
+  async allocate(
+    checkpoint: Checkpoint,
+    gpu: WeightGpu,
+    weightType: WeightType = "auto",
+  ): Promise<void> {
     this.check(checkpoint);
     this.#gpu = gpu;
     const jobs = this.#parameters.map((parameter) => ({
       parameter,
-      dtype: chooseType(parameter, checkpoint, "auto"),
+      dtype: chooseType(parameter, checkpoint, weightType),
     }));
     await this.#allocate(jobs, gpu);
   }
@@ -237,10 +245,11 @@ function fileBytes(parameter: WeightParameter, checkpoint: Checkpoint): number {
 
 /** Type of the parameter in GPU memory, for a checkpoint that passed the check. */
 function chooseType(
-  { keys, layout }: WeightParameter,
+  { keys, layout, isQuantizable }: WeightParameter,
   checkpoint: Checkpoint,
   weightType: WeightType,
-): "f32" | "f16" {
+): WeightDType {
+  if (isQuantType(weightType) && isQuantizable) return weightType;
   if (layout.isVector || weightType === "f32") return "f32";
   return keys.every((key) => {
       const { dtype } = checkpoint.tensors.get(key)!;

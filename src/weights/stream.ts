@@ -2,11 +2,13 @@
  * Checkpoint to GPU in the order of the file: pieces of whole rows, read many at a time, converted
  * and written. Host memory is bounded by the sizes below, whatever the model's size.
  */
+import { isQuantType, type WeightDType } from "../gpu/quantized.ts";
 import { bytesPerElement } from "../gpu/tensor.ts";
 import type { Checkpoint } from "./checkpoint.ts";
 import { type FloatType, toFloat, toHalf } from "./convert.ts";
 import { packRows } from "./layout.ts";
 import type { WeightGpu, WeightParameter } from "./parameter.ts";
+import { quantize, type QuantizedRows } from "./quantize.ts";
 import { storedBytes } from "./safetensors.ts";
 
 const MiB = 2 ** 20;
@@ -25,7 +27,7 @@ const submitBytes = 64 * MiB;
 
 export interface StreamJob {
   readonly parameter: WeightParameter;
-  readonly dtype: "f32" | "f16";
+  readonly dtype: WeightDType;
 }
 
 /** A range of rows of one stored tensor. */
@@ -48,7 +50,7 @@ interface Read {
 
 /**
  * Fills the parameters' tensors, which are allocated.
- * @returns the parameters whose bfloat16 values f16 cannot hold; their tensors are incomplete
+ * @returns the parameters whose values f16 or blocks of integers cannot hold; their tensors are incomplete
  */
 export async function streamWeights(
   checkpoint: Checkpoint,
@@ -81,20 +83,31 @@ export async function streamWeights(
       onBytes?.(piece.end - piece.start);
       if (tooWide.has(piece.parameter)) continue;
       const stored = bytes.subarray(piece.start - read.start, piece.end - read.start);
-      const values = (piece.dtype === "f16" ? toHalf : toFloat)(piece.stored, stored);
-      if (!values) {
+      const packed = pack(piece, stored);
+      if (!packed) {
         tooWide.add(piece.parameter);
         continue;
       }
-      const packed = packRows(piece.parameter.layout, values);
       piece.parameter.write(gpu, piece.row, piece.rows, packed);
-      pending += packed.byteLength;
+      pending += "quants" in packed
+        ? packed.quants.byteLength + packed.scales.byteLength
+        : packed.byteLength;
       if (pending >= submitBytes) await submit();
     }
   }
   await submit();
   signal?.throwIfAborted();
   return tooWide;
+}
+
+/** A piece as it lies in GPU memory; undefined if a value does not fit the type. */
+function pack(
+  { dtype, stored: from, parameter: { layout } }: Piece,
+  stored: Uint8Array<ArrayBuffer>,
+): Float32Array | Uint16Array | QuantizedRows | undefined {
+  if (isQuantType(dtype)) return quantize(dtype, toFloat(from, stored), layout.sourceRow);
+  const values = (dtype === "f16" ? toHalf : toFloat)(from, stored);
+  return values && packRows(layout, values);
 }
 
 function cutPieces(checkpoint: Checkpoint, job: StreamJob): Piece[] {
@@ -105,9 +118,11 @@ function cutPieces(checkpoint: Checkpoint, job: StreamJob): Piece[] {
     const entry = checkpoint.tensors.get(key)!;
     const stored = entry.dtype as FloatType;
     const rowBytes = layout.sourceRow * storedBytes[stored];
-    const largest = Math.max(rowBytes, layout.targetRow * bytesPerElement[job.dtype]);
-    // Even, so that dense f16 rows of odd length begin at a multiple of 4 bytes.
-    const step = Math.max(2, Math.floor(readBytes / largest / 2) * 2);
+    // Quantising passes through f32.
+    const elementBytes = bytesPerElement[isQuantType(job.dtype) ? "f32" : job.dtype];
+    const largest = Math.max(rowBytes, layout.targetRow * elementBytes);
+    // Dense f16 rows of odd length begin at a multiple of 4 bytes then, quantised ones at a texel.
+    const step = Math.max(4, Math.floor(readBytes / largest / 4) * 4);
     const pieces: Piece[] = [];
     for (let row = 0; row < tensorRows; row += step) {
       const rows = Math.min(step, tensorRows - row);

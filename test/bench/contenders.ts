@@ -23,7 +23,7 @@ export async function ours(
 ): Promise<CaseContender> {
   const plan = new WeightPlan("bench");
   const record = bench.wgsl(plan);
-  await plan.load(checkpoint, gpu);
+  await plan.load(checkpoint, gpu, { weightType: bench.weightType });
   const graphInputs = bench.inputs();
   const host = bench.wgslInputs?.(graphInputs) ?? graphInputs;
   const inputs = uploadAll(gpu, host);

@@ -3,7 +3,7 @@
  * joint block and on the fixture; then what a first start costs.
  */
 import { gpu } from "../gpu.ts";
-import { blockCases, kernelCases } from "./cases/mod.ts";
+import { blockCases, kernelCases, ownCases } from "./cases/mod.ts";
 import { benchColdStart } from "./cold_start_bench.ts";
 import { onnxModel, onnxWebGpu, ours } from "./contenders.ts";
 import { benchFixture } from "./fixture_bench.ts";
@@ -17,7 +17,7 @@ const options = { rounds: 9, seconds: session.seconds };
 
 // First, while this process is small: the new ones share its memory and its processors.
 if (session.wants("start")) await benchColdStart(session.add);
-for (const bench of kernelCases) {
+for (const bench of [...kernelCases, ...ownCases]) {
   if (!session.wants(bench.group)) continue;
   const checkpoint = syntheticCheckpoint(bench.weights);
   session.add(await runCase(bench, [await ours(gpu, bench, checkpoint)], options));

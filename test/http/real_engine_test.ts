@@ -97,6 +97,22 @@ Deno.test("20 requests at once give the files of the same requests one after ano
   });
 });
 
+Deno.test("--weights reaches the engine, and the status says so", async () => {
+  const body = { prompt: "a red circle", height: 32, width: 32, seed: 1, num_inference_steps: 2 };
+  const images: string[] = [];
+  const weights: number[] = [];
+  for (const type of ["auto", "q4_0"] as const) {
+    await withServer(async (server) => {
+      images.push((await imageOf(server, body)).toBase64());
+      const { weight_type, memory } = await status(server);
+      assert.equal(weight_type, type);
+      weights.push(memory.weights);
+    }, { weights: type });
+  }
+  assert.notEqual(images[0], images[1]);
+  assert.ok(weights[1]! < weights[0]! / 2, `${weights}`);
+});
+
 Deno.test("a stream of the real engine has every step, previews and an image; a cancel frees its memory", async () => {
   await withServer(async (server) => {
     const body = { prompt: "a red circle", height: 32, width: 32, seed: 1, stream: true };

@@ -10,6 +10,8 @@ const statusSchema = z.object({
   pipeline: z.string().openapi({ description: "_class_name of model_index.json" }),
   engines: z.record(z.string(), z.string()).optional()
     .openapi({ description: "What runs each network: wgsl or onnx" }),
+  weight_type: z.string().optional()
+    .openapi({ description: "Weights in GPU memory: auto (as stored), f32, q8_0 or q4_0" }),
   state: z.string().openapi({ description: "ready, reopening, failed or shutting down" }),
   uptime: z.number().openapi({ description: "Seconds" }),
   memory: z.object({
@@ -85,13 +87,14 @@ export const statusRoute: Route = (app, context) => {
     },
   });
   app.openapi(route, (c) => {
-    const { memory, adapter, promptCache, engines, tuning } = engine.status();
+    const { memory, adapter, promptCache, engines, weightType, tuning } = engine.status();
     const { weights, arena, requests, cache, budget } = memory;
     return c.json({
       current_model: model.name,
       type_models: "t2im" as const,
       pipeline: model.type,
       ...(engines && { engines: { ...engines } }),
+      ...(weightType && { weight_type: weightType }),
       state: health().state,
       uptime: (performance.now() - started) / 1000,
       memory: { weights, arena, requests, cache, budget },

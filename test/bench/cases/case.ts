@@ -2,7 +2,7 @@
 import type { Recorder } from "../../../src/gpu/program.ts";
 import type { Tensor } from "../../../src/gpu/tensor.ts";
 import type { GraphBuilder, Value } from "../../../src/onnx/export/graph.ts";
-import type { WeightPlan } from "../../../src/weights/plan.ts";
+import type { WeightPlan, WeightType } from "../../../src/weights/plan.ts";
 import type { Shapes } from "../../foreign/shapes.ts";
 
 export interface HostTensor {
@@ -22,6 +22,8 @@ export interface BenchCase {
   readonly bytes?: number;
   /** By name; matrices are f16, vectors f32. */
   readonly weights: Shapes;
+  /** How they are loaded; default "auto". A graph has them as they are stored. */
+  readonly weightType?: WeightType;
   /** By name, as the graph takes them. */
   readonly inputs: () => HostTensors;
   /** The inputs as our kernels want them; default: as the graph does. */

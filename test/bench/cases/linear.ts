@@ -1,14 +1,20 @@
 import { linear } from "../../../src/ops/linear.ts";
 import { linear as graphLinear } from "../../../src/onnx/export/layers.ts";
 import { random } from "../../gpu.ts";
+import type { QuantType } from "../../../src/gpu/quantized.ts";
 import type { BenchCase } from "./case.ts";
 
-/** `x * weight^T + bias`, the weight in f16; a batch of one where rows are tokens. */
-function linearCase(label: string, [batch, rows, k, n]: readonly number[]): BenchCase {
+/** `x * weight^T + bias`, the weight in f16 or quantised; a batch of one where rows are tokens. */
+function linearCase(
+  label: string,
+  [batch, rows, k, n]: readonly number[],
+  weightType?: QuantType,
+): BenchCase {
   const shape = rows === 1 ? [batch!, k!] : [batch!, rows!, k!];
   return {
     group: "linear",
-    name: `${label}: ${batch! * rows!} x ${k} -> ${n}`,
+    name: `${label}: ${batch! * rows!} x ${k} -> ${n}${weightType ? `, ${weightType}` : ""}`,
+    ...weightType && { weightType },
     flops: 2 * batch! * rows! * k! * n!,
     weights: new Map([["layer.weight", [n!, k!]], ["layer.bias", [n!]]]),
     inputs: () => ({ x: { shape, data: random(batch! * rows! * k!, 3) } }),
@@ -32,3 +38,14 @@ export const linearCases: readonly BenchCase[] = [
   linearCase("adaLN of a block", [1, 1, 1536, 13824]),
   linearCase("fixture feed-forward in", [2, 64, 192, 768]),
 ];
+
+/** The same with weights of 8.5 and 4.5 bits, for our kernels alone. */
+export const quantizedLinearCases: readonly BenchCase[] = (["q8_0", "q4_0"] as const).flatMap(
+  (type) => [
+    linearCase("feed-forward in", [1, 410, 1536, 6144], type),
+    linearCase("feed-forward in", [1, 1357, 1536, 6144], type),
+    linearCase("feed-forward out", [1, 410, 6144, 1536], type),
+    linearCase("feed-forward out", [1, 1357, 6144, 1536], type),
+    linearCase("adaLN of a block", [1, 1, 1536, 13824], type),
+  ],
+);

@@ -1,0 +1,151 @@
+// y[r, n] = activation(sum_k x[r, k] * w[n, k] + bias[n]), or y += that, or y += gate * that, with
+// w[n, k] = q[n, k] * scale of n's block of 32 k.
+//
+// x       f32; row r of this pass has its values 4 e .. 4 e + 3 in texel
+//         (r % 2^row_shift * 2 k8 + e, r / 2^row_shift)
+// w       q, BITS each, in two's complement: line e holds q[n, 8 e .. 8 e + 7] for all n, from the
+//         lowest bits on, BITS / 4 words of a texel for each n
+// scales  f16: line e holds those of blocks 2 e (low half) and 2 e + 1 for all n, a word each
+// bias    (n) at bias_offset      f32; used where has_bias
+// gate    sample s, column n at gate_offset + s * gate_stride + n; used where has_gate
+// y       (all rows, y_stride)    f32; rows from first_row on, columns y_column .. y_column + n
+//         rounded up to 4 are written
+// params  as linear_texture.wgsl; k8 is a multiple of 4
+//
+// Specialise: THREAD_M x THREAD_N outputs an invocation; BITS of q, 8 (q8_0) or 4 (q4_0).
+// Grid: 16 invocations a workgroup, side by side over columns, four neighbours each; workgroups:
+// y * grid_x + x over tiles of rows, z over tiles of columns.
+// Numerics: f32 throughout; q * scale is exact in it, so every output is the chain of fma over k in
+// ascending order that the other kernels make of these weights.
+//
+// As linear_texture.wgsl, for adapters that run invocations as SIMD lanes of a CPU; a texel of w
+// serves two columns (q8_0) or four, one of the scales four, so that fewer are fetched.
+struct Params {
+  rows: u32, n: u32, k8: u32, y_stride: u32,
+  y_column: u32, rows_per_sample: u32, gate_offset: u32, gate_stride: u32,
+  bias_offset: u32, has_bias: u32, has_gate: u32, accumulate: u32,
+  grid_x: u32, activation: u32, first_row: u32, row_shift: u32,
+}
+@group(0) @binding(0) var x: texture_storage_2d<rgba32float, read>;
+@group(0) @binding(1) var w: texture_storage_2d<rgba32uint, read>;
+@group(0) @binding(2) var scales: texture_storage_2d<rgba32uint, read>;
+@group(0) @binding(3) var<storage, read> bias: array<vec4f>;
+@group(0) @binding(4) var<storage, read> gate: array<vec4f>;
+@group(0) @binding(5) var<storage, read_write> y: array<vec4f>;
+@group(0) @binding(6) var<uniform> params: Params;
+
+const THREAD_M = 16u;
+const THREAD_N = 16u;
+const BITS = 8u;
+// Texels of four columns.
+const TEXELS = BITS / 4u;
+
+// A detour that lets the epilogue loop over rows: unrolled it takes longer to compile than all the
+// rest. The loop's bound is no constant, or drivers would unroll it as well. Each invocation keeps
+// to its own lane, so nothing is to be waited for.
+var<workgroup> sums: array<array<vec4f, 16>, THREAD_M>;
+
+@compute @workgroup_size(16)
+fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lane: u32) {
+  // From the workgroup alone, so that compilers see that all lanes read one texel of x.
+  let row = (group.y * params.grid_x + group.x) * THREAD_M;
+  let column = group.z * 16u * THREAD_N + 4u * lane;
+  let last_row = params.rows - 1u;
+  let row_mask = (1u << params.row_shift) - 1u;
+  let last_column = params.n - 1u;
+  var acc: array<array<f32, THREAD_N>, THREAD_M>;
+  for (var k = 0u; k < params.k8; k++) {
+    var a: array<array<f32, 8>, THREAD_M>;
+    for (var i = 0u; i < THREAD_M; i++) { // unroll
+      let seen = min(row + i, last_row);
+      let at = vec2u(2u * ((seen & row_mask) * params.k8 + k), seen >> params.row_shift);
+      let lo = textureLoad(x, at);
+      let hi = textureLoad(x, at + vec2u(1u, 0u));
+      a[i][0] = lo.x; a[i][1] = lo.y; a[i][2] = lo.z; a[i][3] = lo.w;
+      a[i][4] = hi.x; a[i][5] = hi.y; a[i][6] = hi.z; a[i][7] = hi.w;
+    }
+    for (var j = 0u; j < THREAD_N; j += 4u) { // unroll
+      let quad = min(column + 16u * j, last_column) / 4u;
+      let two = textureLoad(scales, vec2u(quad, k / 8u)) >> vec4u(k / 4u % 2u * 16u);
+      var packed: array<vec4u, TEXELS>;
+      for (var t = 0u; t < TEXELS; t++) { // unroll
+        packed[t] = textureLoad(w, vec2u(quad * TEXELS + t, k));
+      }
+      for (var c = 0u; c < 4u; c++) { // unroll
+        let d = unpack2x16float(two[c]).x;
+        for (var e = 0u; e < 8u; e++) { // unroll
+          let word = bitcast<vec4i>(packed[c * TEXELS / 4u])[c * TEXELS % 4u + e * BITS / 32u];
+          let b = f32((word << (32u - BITS - e * BITS % 32u)) >> (32u - BITS)) * d;
+          for (var i = 0u; i < THREAD_M; i++) { // unroll
+            acc[i][j + c] = fma(a[i][e], b, acc[i][j + c]);
+          }
+        }
+      }
+    }
+  }
+  let live_m = min(THREAD_M, params.rows - min(row, params.rows));
+  for (var j = 0u; j < THREAD_N; j += 4u) { // unroll
+    for (var i = 0u; i < THREAD_M; i++) { // unroll
+      sums[i][lane] = vec4f(acc[i][j], acc[i][j + 1u], acc[i][j + 2u], acc[i][j + 3u]);
+    }
+    for (var i = 0u; i < live_m; i++) {
+      store(row + i, column + 16u * j, sums[i][lane]);
+    }
+  }
+}
+
+fn store(pass_row: u32, column: u32, sum: vec4f) {
+  let row = params.first_row + pass_row;
+  if (column < params.n) {
+    var value = sum;
+    if (params.has_bias != 0u) {
+      value += bias[(params.bias_offset + column) / 4u];
+    }
+    value = activate(value);
+    if (params.has_gate != 0u) {
+      let sample = row / params.rows_per_sample;
+      value *= gate[(params.gate_offset + sample * params.gate_stride + column) / 4u];
+    }
+    let at = (row * params.y_stride + params.y_column + column) / 4u;
+    if (params.accumulate != 0u) {
+      value += y[at];
+    }
+    y[at] = value;
+  }
+}
+
+// Arguments of exp and tanh are clamped where the functions have long reached their limits: what
+// they make of infinities is not defined.
+fn activate(v: vec4f) -> vec4f {
+  if (params.activation == 1u) {
+    let t = clamp(0.7978845608 * (v + 0.044715 * v * v * v), vec4f(-12.0), vec4f(12.0));
+    return 0.5 * v * (1.0 + tanh(t));
+  }
+  if (params.activation == 2u) {
+    return 0.5 * v * (1.0 + erf(0.7071067812 * v));
+  }
+  if (params.activation == 3u) {
+    return v / (1.0 + exp(min(-1.702 * v, vec4f(80.0))));
+  }
+  if (params.activation == 4u) {
+    return v / (1.0 + exp(min(-v, vec4f(80.0))));
+  }
+  return v;
+}
+
+// Rational minimax approximation over [-4, 4] (Eigen's generic_fast_erf_float): a few ulp.
+fn erf(v: vec4f) -> vec4f {
+  let t = clamp(v, vec4f(-4.0), vec4f(4.0));
+  let q = t * t;
+  var top = fma(q, vec4f(-2.72614225801306e-10), vec4f(2.77068142495902e-08));
+  top = fma(q, top, vec4f(-2.10102402082508e-06));
+  top = fma(q, top, vec4f(-5.69250639462346e-05));
+  top = fma(q, top, vec4f(-7.34990630326855e-04));
+  top = fma(q, top, vec4f(-2.95459980854025e-03));
+  top = fma(q, top, vec4f(-1.60960333262415e-02));
+  var bottom = fma(q, vec4f(-1.45660718464996e-05), vec4f(-2.13374055278905e-04));
+  bottom = fma(q, bottom, vec4f(-1.68282697438203e-03));
+  bottom = fma(q, bottom, vec4f(-7.37332916720468e-03));
+  bottom = fma(q, bottom, vec4f(-1.42647390514189e-02));
+  return t * top / bottom;
+}
