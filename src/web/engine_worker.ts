@@ -1,4 +1,5 @@
 /** The page's worker: fetches or opens a model, and is the engine that the server's worker is. */
+import { openGpu } from "../gpu/device.ts";
 import { openEngine } from "../pipeline/engine.ts";
 import { serveEngine } from "../pipeline/worker_host.ts";
 import type { MessageEndpoint } from "../pipeline/worker_protocol.ts";
@@ -12,9 +13,13 @@ const scope = globalThis as unknown as MessageEndpoint;
 
 serveEngine(scope, async (options) => {
   const source = await openSource(options as OpenOptions);
+  const gpu = await openGpu();
   return await openEngine(source, {
-    // No step before it is asked for: the page waits for the first image, not for the best batch.
-    tuning: { batchSeconds: 0 },
+    gpu,
+    // What is measured lives as long as the page, and a software adapter compiles every candidate
+    // for seconds. No step before it is asked for: the page waits for the first image, not for the
+    // best batch.
+    tuning: gpu.adapter.isSoftware ? undefined : { batchSeconds: 0 },
     onLoadProgress: (bytesDone, bytesTotal) =>
       tell({ type: "loading", stage: "upload", bytesDone, bytesTotal }),
   });

@@ -58,11 +58,11 @@ Deno.test("of two recordings at once the one that needs less goes on", async () 
 Deno.test("batches of any size share one texture, which grows with the largest", () => {
   const { arena } = dryGpu();
   const one = arena.texture(96, 73);
-  const four = arena.texture(384, 73);
-  assert.equal(four, one, "programs that hold the narrow one find the wide one");
-  assert.equal(arena.texture(192, 73), one);
-  assert.equal(arena.bytes, 16 * 384 * 73);
-  assert.notEqual(arena.texture(260, 73), one, "another width is another layout");
-  assert.equal(arena.texture(384, 90), one);
-  assert.equal(arena.bytes, 16 * (384 * 90 + 260 * 73));
+  const four = arena.texture(96, 4 * 73);
+  assert.equal(four, one, "programs that hold the low one find the high one");
+  assert.equal(arena.texture(96, 2 * 73), one);
+  assert.equal(arena.bytes, 16 * 96 * 4 * 73);
+  assert.notEqual(arena.texture(192, 73), one, "another width is another layout");
+  assert.equal(arena.texture(96, 300), one);
+  assert.equal(arena.bytes, 16 * (96 * 300 + 192 * 73));
 });

@@ -30,7 +30,7 @@ const fields = {
   guidance_scale: "4",
   seed: "1",
 };
-const compileMs = 120_000;
+const compileMs = 300_000;
 
 function browserTest(name: string, test: (browser: Browser, folder: string) => Promise<void>) {
   Deno.test({
@@ -236,7 +236,7 @@ Deno.test({
 /** The same request on the server's engine, in its worker. */
 async function serverImage(): Promise<RgbImage> {
   const engine = await startEngine(
-    parseConfig(["--model", modelFolder], () => undefined),
+    parseConfig(["--model", modelFolder, "--no-tune"], () => undefined),
     () => {},
   );
   try {
