@@ -40,7 +40,7 @@ Deno.test({
       const browser = await launch();
       try {
         const { page, errors } = await open(browser, server.url);
-        page.setDefaultTimeout(300_000);
+        page.setDefaultTimeout(120_000);
         const settings = { guidance_scale: "4", num_inference_steps: "8" };
         for (const [k, prompt] of finished.entries()) {
           await generate(page, { prompt, seed: String(k + 1), ...settings });
@@ -54,7 +54,7 @@ Deno.test({
             seed: "3",
             ...settings,
             // Enough to be running still when the picture is taken.
-            num_inference_steps: `${240 - 60 * k}`,
+            num_inference_steps: `${150 - 30 * k}`,
           });
         }
         await page.fill("#seed", "");
