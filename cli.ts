@@ -1,4 +1,4 @@
-/** The command line: argument parsing and progress, nothing else. */
+/** The command line: argument parsing and progress, nothing else; long by the options it lists. */
 // deno-lint-ignore-file no-console
 import cliProgress from "cli-progress";
 import { Command, InvalidArgumentError, Option } from "commander";
