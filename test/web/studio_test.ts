@@ -90,7 +90,7 @@ studioTest(
 
 studioTest(
   "a waiting request shows its place in the queue, and moves up",
-  { engine: { stepMs: 40 }, config: { maxConcurrency: 1 } },
+  { engine: { stepMs: 120 }, config: { maxConcurrency: 1 } },
   async (server, browser) => {
     const { page, errors } = await open(browser, server.url);
     for (const prompt of ["first", "second", "third"]) {
