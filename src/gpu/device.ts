@@ -240,6 +240,31 @@ export class Gpu {
     });
   }
 
+  /**
+   * Encodes a command buffer to be submitted later, and once. Rejects with what the device says of
+   * it. `submit` calls `write` first, for values that must not be written earlier, and encodes again
+   * if buffers of the arena were replaced in the meantime.
+   */
+  async encode(
+    label: string,
+    encode: (encoder: GPUCommandEncoder) => void,
+  ): Promise<{ submit(write: () => void): Promise<void> }> {
+    const finish = () => {
+      const encoder = this.device.createCommandEncoder({ label });
+      encode(encoder);
+      return { commands: encoder.finish({ label }), generation: this.arena.generation };
+    };
+    const ahead = await this.scope(label, finish);
+    return {
+      submit: (write) =>
+        this.scope(label, () => {
+          const { commands } = ahead.generation === this.arena.generation ? ahead : finish();
+          write();
+          this.queue.submit([commands]);
+        }),
+    };
+  }
+
   /** Runs `work` and rejects with the GPU errors it caused, typed and labelled. */
   async scope<T>(label: string, work: () => T): Promise<T> {
     if (this.#lost) throw this.#lost;

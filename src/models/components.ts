@@ -63,7 +63,25 @@ export interface StepInputs {
   readonly pooled: Tensor;
 }
 
-/** A recorded step. Its tensors may share memory with other steps': they hold only within `run`. */
+/** What surrounds a step's prediction. */
+export interface StepWork {
+  /** Fills the step's tensors by copies. */
+  readonly before: (encoder: GPUCommandEncoder) => void;
+  /** Takes the samples out. */
+  readonly after: (encoder: GPUCommandEncoder) => void;
+  /** Writes what comes from the host, when the commands are about to run. */
+  readonly write: () => void;
+}
+
+/** A step's commands, to be submitted once. */
+export interface EncodedStep {
+  submit(): Promise<void>;
+}
+
+/**
+ * A recorded step. Its tensors may share memory with other steps': they hold only from `write` to the
+ * end of `after`.
+ */
 export interface Step {
   readonly inputs: StepInputs;
   /** The rows that are predicted with layers left out. */
@@ -74,11 +92,11 @@ export interface Step {
   readonly noise?: Tensor | undefined;
   /** [samples, 8] records of `guidedStep`; rows of `skipInputs` count on from `inputs`'. */
   readonly records: Tensor;
-  /** Encodes `before`, the prediction with the scheduler's step, and `after`. */
-  run(
-    before: (encoder: GPUCommandEncoder) => void,
-    after: (encoder: GPUCommandEncoder) => void,
-  ): Promise<void>;
+  /**
+   * Encodes `before`, the prediction with the scheduler's step, and `after`, as far as an engine can
+   * without running them. They may be called once more at `submit`.
+   */
+  encode(work: StepWork): Promise<EncodedStep>;
   dispose(): void;
 }
 

@@ -110,26 +110,33 @@ export class OnnxTransformer implements TransformerComponent {
       samples,
       records,
       noise,
-      run: async (before, after) => {
-        await gpu.submit("onnx step/inputs", before);
-        for (let i = 0; i < rows; i++) {
-          if (rows > 1) {
-            await gpu.submit("onnx step/row", (encoder) => copyRow(encoder, all, i, row));
+      // onnxruntime encodes and submits in one call.
+      encode: ({ before, after, write }) => {
+        const submit = async () => {
+          await gpu.submit("onnx step/inputs", (encoder) => {
+            write();
+            before(encoder);
+          });
+          for (let i = 0; i < rows; i++) {
+            if (rows > 1) {
+              await gpu.submit("onnx step/row", (encoder) => copyRow(encoder, all, i, row));
+            }
+            await this.#graph.run(
+              {
+                hidden_states: row.latents,
+                encoder_hidden_states: row.context,
+                pooled_projections: row.pooled,
+                timestep: row.timesteps,
+              },
+              { out_hidden_states: rowsOf(velocity, i) },
+            );
           }
-          await this.#graph.run(
-            {
-              hidden_states: row.latents,
-              encoder_hidden_states: row.context,
-              pooled_projections: row.pooled,
-              timestep: row.timesteps,
-            },
-            { out_hidden_states: rowsOf(velocity, i) },
-          );
-        }
-        await gpu.submit("onnx step/scheduler", (encoder) => {
-          program.encode(encoder);
-          after(encoder);
-        });
+          await gpu.submit("onnx step/scheduler", (encoder) => {
+            program.encode(encoder);
+            after(encoder);
+          });
+        };
+        return Promise.resolve({ submit });
       },
       dispose: () => {
         program.dispose();

@@ -11,8 +11,9 @@ import type { PreparedText } from "../models/components.ts";
 import { TorchCpuGenerator } from "../random/torch_cpu.ts";
 import type { Scheduler } from "../schedulers/mod.ts";
 import { encodePrompt, type PromptTokens } from "../text_encoders/prompt_embeds.ts";
+import type { ScheduledStep } from "./batch_step.ts";
 import { DecodeStage } from "./decode_stage.ts";
-import { DenoiseBatcher, type ScheduledStep } from "./denoise_batcher.ts";
+import { type BatcherOptions, DenoiseBatcher } from "./denoise_batcher.ts";
 import type { Components } from "./load.ts";
 import { type ModelDescription, type PromptTriple, t5Length, tokenize } from "./model.ts";
 import { PreviewProjection, Previews } from "./previews.ts";
@@ -28,14 +29,13 @@ import type {
   TruncatedPrompt,
 } from "./types.ts";
 
-export interface PipelineOptions {
+export interface PipelineOptions extends Pick<BatcherOptions, "onTurn" | "encodeAhead"> {
   /** Bytes of prompt embeddings kept for later requests. */
   readonly promptCacheBytes?: number | undefined;
   /** Most samples in one step of images of this many tokens. */
   readonly maxBatch?: ((tokens: number) => number) | undefined;
   /** Bytes that decoding may use for activations; larger images are decoded in tiles. */
   readonly decodeBytes?: number | undefined;
-  readonly onTurn?: ConstructorParameters<typeof DenoiseBatcher>[2]["onTurn"];
 }
 
 const defaultCacheBytes = 256 * 2 ** 20;
@@ -69,6 +69,7 @@ export class StableDiffusion3Pipeline {
     this.batcher = new DenoiseBatcher(gpu, components.transformer, {
       maxBatch: options.maxBatch ?? (() => defaultMaxBatch),
       onTurn: options.onTurn,
+      encodeAhead: options.encodeAhead,
     });
     this.decodeStage = new DecodeStage(gpu, components.decoder, {
       maxBytes: options.decodeBytes,

@@ -250,12 +250,14 @@ export class WgslTransformer implements TransformerComponent {
     });
     return {
       ...io,
-      run: (before, after) =>
-        this.#gpu.submit("step", (encoder) => {
+      encode: async ({ before, after, write }) => {
+        const commands = await this.#gpu.encode("step", (encoder) => {
           before(encoder);
           program.encode(encoder);
           after(encoder);
-        }),
+        });
+        return { submit: () => commands.submit(write) };
+      },
       dispose: () => program.dispose(),
     };
   }

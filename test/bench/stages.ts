@@ -64,7 +64,7 @@ export function stagesOf(
         noise: false,
       });
       const { inputs, records } = step;
-      await step.run(() => {
+      const write = () => {
         for (const { storage: { buffer }, byteLength } of Object.values(inputs)) {
           gpu.queue.writeBuffer(buffer, 0, new Float32Array(byteLength / 4).fill(0.1));
         }
@@ -80,7 +80,9 @@ export function stagesOf(
             noise: 0,
           }]),
         );
-      }, () => {});
+      };
+      const commands = await step.encode({ before: () => {}, after: () => {}, write });
+      await commands.submit();
     }),
     decode: repeated(() => components.decoder.decode(latents, pixels)),
     image: repeated(async () => {

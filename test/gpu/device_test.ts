@@ -8,6 +8,8 @@ import {
   OutOfDeviceMemoryError,
 } from "../../src/gpu/errors.ts";
 import { defineKernel } from "../../src/gpu/kernel.ts";
+import { copyTensor } from "../../src/gpu/program.ts";
+import { add } from "../../src/ops/add.ts";
 import { fill } from "../../src/ops/fill.ts";
 import { gpu, input, random } from "../gpu.ts";
 
@@ -33,6 +35,45 @@ Deno.test("a bad submit is rejected, the ones beside it are not", async () => {
     assert.deepEqual(await gpu.readFloats(into), new Float32Array(64).fill(5));
   }
   for (const { program } of [good, bad, also]) program.dispose();
+});
+
+Deno.test("commands encoded ahead use the arena as it is at their submit, and write then", async () => {
+  const rec = gpu.record("ahead");
+  const activation = rec.alloc([64], "activation");
+  const added = rec.alloc([64], "added");
+  fill(rec, { into: activation, value: 3 });
+  add(rec, { x: added, into: activation, label: "sum" });
+  const program = await rec.finish();
+  const out = gpu.createTensor([64], "out", "other");
+  const commands = await gpu.encode("ahead", (encoder) => {
+    program.encode(encoder);
+    copyTensor(encoder, activation, out);
+  });
+  const { generation, sizes } = gpu.arena;
+  gpu.arena.reserve(sizes.map((size) => size + 4096));
+  assert.notEqual(gpu.arena.generation, generation, "the arena did not grow");
+  let written = 0;
+  await commands.submit(() => {
+    written++;
+    gpu.write(added, new Float32Array(64).fill(4));
+  });
+  assert.equal(written, 1);
+  assert.deepEqual(await gpu.readFloats(out), new Float32Array(64).fill(7));
+  program.dispose();
+  gpu.destroyTensor(out);
+});
+
+Deno.test("what cannot be encoded is refused before anything is submitted", async () => {
+  const a = gpu.createTensor([4], "a", "other");
+  await assert.rejects(
+    gpu.encode("copy", (encoder) => {
+      encoder.copyBufferToBuffer(a.storage.buffer, 0, a.storage.buffer, 1 << 20, 16);
+    }),
+    /^KernelError: copy: /,
+  );
+  const commands = await gpu.encode("clear", (encoder) => encoder.clearBuffer(a.storage.buffer));
+  gpu.destroyTensor(a);
+  await assert.rejects(commands.submit(() => {}), /^KernelError: clear: /);
 });
 
 Deno.test("after a bad submit the next one is clean", async () => {

@@ -1,6 +1,7 @@
 /** The ONNX networks as components on the shared device, against the golden vectors. */
 import assert from "node:assert/strict";
 import type { Tensor } from "../../src/gpu/tensor.ts";
+import { copyTensor } from "../../src/gpu/program.ts";
 import { rowsOf } from "../../src/gpu/tensor.ts";
 import type { Step, StepShape } from "../../src/models/components.ts";
 import { exportOnnx } from "../../src/onnx/export/mod.ts";
@@ -50,8 +51,8 @@ async function predict(
     }
   };
   const result = gpu.createTensor(step.samples.shape, "velocity", "other");
-  await step.run(
-    () => {
+  const commands = await step.encode({
+    write: () => {
       fill(step.inputs.latents, "latents");
       fill(step.inputs.timesteps, "timestep");
       fill(step.inputs.context, "prompt_embeds");
@@ -59,15 +60,10 @@ async function predict(
       gpu.write(step.records, takeVelocity(rows.length));
       gpu.write(step.samples, new Float32Array(step.samples.byteLength / 4));
     },
-    (encoder) =>
-      encoder.copyBufferToBuffer(
-        step.samples.storage.buffer,
-        0,
-        result.storage.buffer,
-        0,
-        result.byteLength,
-      ),
-  );
+    before: () => {},
+    after: (encoder) => copyTensor(encoder, step.samples, result),
+  });
+  await commands.submit();
   return await gpu.readFloats(result);
 }
 
@@ -197,7 +193,8 @@ async function arenaPeak(on: Gpu, components: OnnxComponents): Promise<number> {
   }
   await t5!.encode(new Int32Array(100).fill(7), tensor(1, 100, t5!.hiddenSize));
   const step = await transformer!.step(shapeOf(24, 16, 1));
-  await step.run(() => {}, () => {});
+  const commands = await step.encode({ before: () => {}, after: () => {}, write: () => {} });
+  await commands.submit();
   await decoder!.decode(tensor(1, 16, 24, 16), tensor(1, 192, 128, 3));
   await encoder!.encode(tensor(1, 3, 64, 64), tensor(1, 32, 8, 8));
   for (const component of Object.values(components)) await component.dispose();

@@ -20,7 +20,11 @@ async function alone(pipeline: StableDiffusion3Pipeline, list: readonly Generate
 
 const pipeline = openPipeline();
 const expected = await alone(pipeline, requests);
-const stochastic = openPipeline(stochasticModel);
+/** Encodes a step while the one before runs, and between steps. */
+const [ahead, between] = [true, false].map((encodeAhead) =>
+  openPipeline(undefined, undefined, { encodeAhead })
+) as [StableDiffusion3Pipeline, StableDiffusion3Pipeline];
+const stochastic = openPipeline(stochasticModel, undefined, { encodeAhead: true });
 const plain = requests[0]!;
 
 Deno.test("different requests make different images", () => {
@@ -107,9 +111,10 @@ Deno.test("requests that join, leave and give up midway, in random order", async
     fc.asyncProperty(
       fc.array(arrival, { minLength: 4, maxLength: 8 }),
       fc.constantFrom(2, 3, 8),
-      async (schedule, maxBatch) => {
+      fc.constantFrom(ahead, between),
+      async (schedule, maxBatch, of) => {
         loop.reset(maxBatch);
-        const results = await run(pipeline, schedule);
+        const results = await run(of, schedule);
         for (const [i, { which, giveUp }] of schedule.entries()) {
           if (results[i] === undefined) assert.notEqual(giveUp, undefined);
           else assert.equal(results[i], expected[which], `arrival ${i}, request ${which}`);

@@ -13,7 +13,7 @@ function run(
     const samples = limits.limit(tokens);
     const rows = 2 * samples;
     const step = seconds(rows);
-    limits.observe({ samples, rows, tokens, host: 0, device: step, step });
+    limits.observe({ samples, rows, tokens, host: 0, exposed: 0, device: step, step });
   }
   return limits.limit(tokens);
 }

@@ -2,7 +2,10 @@
 import { createHash } from "node:crypto";
 import { openFixture } from "../golden/fixture.ts";
 import type { TurnReport } from "../../src/pipeline/denoise_batcher.ts";
-import { StableDiffusion3Pipeline } from "../../src/pipeline/stable_diffusion_3.ts";
+import {
+  type PipelineOptions,
+  StableDiffusion3Pipeline,
+} from "../../src/pipeline/stable_diffusion_3.ts";
 import type { GenerateRequest, GenerateResult } from "../../src/pipeline/types.ts";
 import { encodePng } from "../../src/image/png.ts";
 import { FlowMatchEulerDiscreteScheduler } from "../../src/schedulers/mod.ts";
@@ -60,8 +63,13 @@ export const stochasticModel = {
   }),
 };
 
-export function openPipeline(of = model, parts = components): StableDiffusion3Pipeline {
+export function openPipeline(
+  of = model,
+  parts = components,
+  options: Pick<PipelineOptions, "encodeAhead"> = {},
+): StableDiffusion3Pipeline {
   return new StableDiffusion3Pipeline(gpu, of, parts, {
+    ...options,
     maxBatch: () => loop.maxBatch,
     onTurn: (turn) => loop.turns.push(turn),
   });
