@@ -1,14 +1,14 @@
-// RMS norm of every head's query or key, in place:
+// RMS norm of every head's query and key, in place:
 //   x = x / sqrt(mean(x * x) + epsilon) * weight     for x = q[b,s,h] or k[b,s,h], D values each
 //
-// qkv     (B, S, 3*H*D) chunks: q | k | v along the last axis, each (H, D)
-// weight  (D) f32 as chunks
-// params  rows = B*S*H heads to normalise, heads = H, part = 0 for q or 1 for k, grid_x = the
-//         grid's X, D, epsilon
+// qkv       (B, S, 3*H*D) chunks: q | k | v along the last axis, each (H, D)
+// q_weight  (D) f32 as chunks
+// k_weight  the same
+// params    rows = B*S*H heads to normalise, heads = H, grid_x = the grid's X, D, epsilon
 //
 // Specialise: HEAD_CHUNKS = D / 4 with chunk = vec4f; for D not a multiple of 4, chunk = f32,
 //   HEAD_CHUNKS = D and LANE_SUM = 0.25.
-// Grid: (X, ceil(rows / (X * GROUP)), 1); an invocation owns one head's q or k.
+// Grid: (X, ceil(rows / (X * GROUP)), 2): q, then k; an invocation owns one head's q or k.
 // Numerics: f32, the mean square in four partial sums; no sum crosses invocations.
 
 alias chunk = vec4f;
@@ -20,15 +20,15 @@ override GROUP: u32 = 64u;
 struct Params {
   rows: u32,
   heads: u32,
-  part: u32,
   grid_x: u32,
   head_dim: f32,
   epsilon: f32,
 }
 
 @group(0) @binding(0) var<storage, read_write> qkv: array<chunk>;
-@group(0) @binding(1) var<storage, read> weight: array<chunk>;
-@group(0) @binding(2) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> q_weight: array<chunk>;
+@group(0) @binding(2) var<storage, read> k_weight: array<chunk>;
+@group(0) @binding(3) var<uniform> params: Params;
 
 @compute @workgroup_size(GROUP)
 fn main(
@@ -41,7 +41,7 @@ fn main(
   }
   let token = row / params.heads;
   let head = row % params.heads;
-  let base = ((3u * token + params.part) * params.heads + head) * HEAD_CHUNKS;
+  let base = ((3u * token + group.z) * params.heads + head) * HEAD_CHUNKS;
 
   var x: array<chunk, HEAD_CHUNKS>;
   var partial = chunk();
@@ -52,6 +52,11 @@ fn main(
   let mean = dot(vec4f(partial), vec4f(LANE_SUM)) / params.head_dim;
   let factor = inverseSqrt(mean + params.epsilon);
   for (var i = 0u; i < HEAD_CHUNKS; i++) { // unroll
-    qkv[base + i] = x[i] * factor * weight[i];
+    qkv[base + i] = x[i] * factor * weight(group.z, i);
   }
+}
+
+fn weight(part: u32, i: u32) -> chunk {
+  if (part == 0u) { return q_weight[i]; }
+  return k_weight[i];
 }

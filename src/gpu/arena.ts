@@ -29,8 +29,8 @@ interface GrowingTexture extends ScratchTexture {
 export class Arena {
   readonly #gpu: Gpu;
   readonly #slots: GrowingSlot[] = [];
-  /** By width: ops of one network ask for one width, and for heights that vary. */
-  readonly #textures = new Map<number, GrowingTexture>();
+  /** By width and index: ops of one network ask for one width, and for heights that vary. */
+  readonly #textures = new Map<string, GrowingTexture>();
   #generation = 0;
   /** Buffers that the device has not yet said yes to. */
   readonly #pending = new Set<Promise<void>>();
@@ -72,16 +72,17 @@ export class Arena {
     await Promise.all(this.#pending);
   }
 
-  /** A texture of this width, at least as high. Whoever takes it next overwrites it. */
-  texture(width: number, height: number): ScratchTexture {
-    const known = this.#textures.get(width);
+  /** The `index`-th texture of this width, at least as high. Who takes it next overwrites it. */
+  texture(width: number, height: number, index = 0): ScratchTexture {
+    const key = `${width}/${index}`;
+    const known = this.#textures.get(key);
     if (known && known.height >= height) return known;
     if (known) {
       this.#gpu.destroyTexture(known.texture);
       this.#generation++;
     }
-    const texture = Object.assign(known ?? {}, this.#createTexture(width, height));
-    this.#textures.set(width, texture);
+    const texture = Object.assign(known ?? {}, this.#createTexture(key, width, height));
+    this.#textures.set(key, texture);
     return texture;
   }
 
@@ -94,14 +95,14 @@ export class Arena {
     this.#generation++;
   }
 
-  #createTexture(width: number, height: number): GrowingTexture {
+  #createTexture(key: string, width: number, height: number): GrowingTexture {
     const { maxTextureDimension2D: largest } = this.#gpu.limits;
     const extents = {
       width: textureExtent(width, largest),
       height: textureExtent(height, largest),
     };
     const texture = this.#gpu.createTexture({
-      label: `arena/texture/${width}`,
+      label: `arena/texture/${key}`,
       ...extents,
       format: "rgba32float",
       owner: "arena",

@@ -55,6 +55,7 @@ export class Recorder {
   readonly #uniformOffsets = new Map<string, number>();
   readonly #open = new Map<string, OpenQuestion>();
   #uniformBytes = 0;
+  #scratch = 0;
 
   constructor(gpu: Gpu, label: string) {
     this.gpu = gpu;
@@ -139,14 +140,35 @@ export class Recorder {
     this.#commands.push({ from, to });
   }
 
-  /** A texture for this op alone: the next op that asks for one overwrites it. */
-  scratchTexture(width: number, height: number): ScratchTexture {
-    return this.#arena.texture(width, height);
+  /** Records `work` with a set of scratch textures of its own, the `index`-th. */
+  withScratch<T>(index: number, work: () => T): T {
+    const before = this.#scratch;
+    this.#scratch = index;
+    try {
+      return work();
+    } finally {
+      this.#scratch = before;
+    }
   }
 
-  /** Copies part of a tensor into a texture. */
+  /** A texture for this op alone: the next op of this scratch that asks for one overwrites it. */
+  scratchTexture(width: number, height: number): ScratchTexture {
+    return this.#arena.texture(width, height, this.#scratch);
+  }
+
+  /**
+   * Copies part of a tensor into a texture: right after the copies before it, if no dispatch since
+   * stands in the way. Every copy between dispatches ends a compute pass, which costs the host more
+   * than a dispatch.
+   */
   copyToTexture(from: Tensor, texture: ScratchTexture, rectangle: TextureCopy): void {
-    this.#commands.push({ ...rectangle, from, texture });
+    const before = this.#commands.findLastIndex((command) =>
+      !("pipeline" in command) || writes(command, from) ||
+      Object.values(command.bindings).includes(texture)
+    );
+    const copyBefore = before >= 0 && !("pipeline" in this.#commands[before]!);
+    const place = copyBefore ? before + 1 : this.#commands.length;
+    this.#commands.splice(place, 0, { ...rectangle, from, texture });
   }
 
   /**
@@ -275,12 +297,19 @@ export class Program {
   }
 }
 
+function writes({ kernel, bindings }: Dispatch, { storage }: Tensor): boolean {
+  return kernel.bindings.some(({ name, kind }) => {
+    const bound = bindings[name];
+    return kind === "storage" && bound && "storage" in bound && bound.storage === storage;
+  });
+}
+
 function copyToTexture(encoder: GPUCommandEncoder, copy: CopyToTexture): void {
   const { from, texture, byteOffset, bytesPerRow, width, height, x, y } = copy;
   encoder.copyBufferToTexture(
     { buffer: from.storage.buffer, offset: from.byteOffset + byteOffset, bytesPerRow },
-    { texture: texture.texture, origin: [x, y] },
-    [width, height],
+    { texture: texture.texture, origin: { x, y } },
+    { width, height },
   );
 }
 

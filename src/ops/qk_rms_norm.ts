@@ -43,16 +43,14 @@ export function qkRmsNorm(
     }
   }
   const rows = elements(qkv.shape) / headDim / 3;
-  const grid = foldGrid(Math.ceil(rows / 64));
-  for (const [part, weight] of [qWeight, kWeight].entries()) {
-    rec.dispatch({
-      label: `qk_rms_norm/${label}`,
-      kernel,
-      specialise: headForm(headDim),
-      bindings: { qkv, weight },
-      params: { rows, heads, part, grid_x: grid[0], head_dim: headDim, epsilon: eps },
-      grid,
-    });
-  }
+  const [gridX, gridY] = foldGrid(Math.ceil(rows / 64));
+  rec.dispatch({
+    label: `qk_rms_norm/${label}`,
+    kernel,
+    specialise: headForm(headDim),
+    bindings: { qkv, q_weight: qWeight, k_weight: kWeight },
+    params: { rows, heads, grid_x: gridX, head_dim: headDim, epsilon: eps },
+    grid: [gridX, gridY, 2],
+  });
   return qkv;
 }

@@ -17,8 +17,12 @@ import { type Affine, affine, fused } from "./parameters.ts";
 /** eps of every norm in the blocks; diffusers does not configure it. */
 export const normEps = 1e-6;
 
+/** Streams do not wait for each other's textures. */
+const scratch = { image: 0, context: 1, dual: 2 };
+
 interface Projection {
   readonly path: string;
+  readonly scratch: number;
   readonly qkv: Affine;
   readonly normQ?: Parameter;
   readonly normK?: Parameter;
@@ -28,6 +32,8 @@ interface Projection {
 
 interface FeedForward {
   readonly path: string;
+  readonly normPath: string;
+  readonly scratch: number;
   readonly inner: Affine;
   readonly outer: Affine;
 }
@@ -60,12 +66,14 @@ export class JointBlock {
     this.#norm1Context = modulation.layer(`${path}.norm1_context.linear`, last ? 2 : 6);
 
     const projection = (
+      stream: keyof typeof scratch,
       attn: string,
       names: readonly [string, string, string],
       norms: readonly [string, string],
       out?: string,
     ): Projection => ({
       path: `${path}.${attn}`,
+      scratch: scratch[stream],
       qkv: fused(plan, names.map((name) => `${path}.${attn}.${name}`), c, c),
       ...(config.qk_norm && {
         normQ: plan.vector(`${path}.${attn}.${norms[0]}.weight`, config.attention_head_dim),
@@ -75,22 +83,31 @@ export class JointBlock {
     });
     const own = ["to_q", "to_k", "to_v"] as const;
     const added = ["add_q_proj", "add_k_proj", "add_v_proj"] as const;
-    this.#image = projection("attn", own, ["norm_q", "norm_k"], "to_out.0");
+    this.#image = projection("image", "attn", own, ["norm_q", "norm_k"], "to_out.0");
     this.#context = projection(
+      "context",
       "attn",
       added,
       ["norm_added_q", "norm_added_k"],
       last ? undefined : "to_add_out",
     );
-    this.#dual = dual ? projection("attn2", own, ["norm_q", "norm_k"], "to_out.0") : undefined;
+    this.#dual = dual
+      ? projection("dual", "attn2", own, ["norm_q", "norm_k"], "to_out.0")
+      : undefined;
 
-    const feedForward = (name: string): FeedForward => ({
+    const feedForward = (
+      stream: keyof typeof scratch,
+      norm: string,
+      name: string,
+    ): FeedForward => ({
       path: `${path}.${name}`,
+      normPath: `${path}.${norm}`,
+      scratch: scratch[stream],
       inner: affine(plan, `${path}.${name}.net.0.proj`, 4 * c, c),
       outer: affine(plan, `${path}.${name}.net.2`, c, 4 * c),
     });
-    this.#ff = feedForward("ff");
-    this.#ffContext = last ? undefined : feedForward("ff_context");
+    this.#ff = feedForward("image", "norm2", "ff");
+    this.#ffContext = last ? undefined : feedForward("context", "norm2_context", "ff_context");
   }
 
   /**
@@ -114,57 +131,39 @@ export class JointBlock {
       : [forContext[0], forContext[1]];
     const label = this.path;
 
-    const xQkv = this.#qkv(rec, this.#image, x, shift, scale, `${label}.norm1`);
+    // Streams go side by side: what their ops read from textures is copied there together.
+    const xNormed = norm(rec, x, shift!, scale!, `${label}.norm1`);
+    const cNormed = norm(rec, context, cShift!, cScale!, `${label}.norm1_context`);
+    const xQkv = this.#qkv(rec, this.#image, xNormed);
     // The second attention reads x as it was before the first one's residual.
-    const dualQkv = this.#dual && this.#qkv(rec, this.#dual, x, shift2, scale2, `${label}.norm1_2`);
-    const cQkv = this.#qkv(rec, this.#context, context, cShift, cScale, `${label}.norm1_context`);
+    const dualNormed = this.#dual && norm(rec, x, shift2!, scale2!, `${label}.norm1_2`);
+    const cQkv = this.#qkv(rec, this.#context, cNormed);
+    const dualQkv = dualNormed && this.#qkv(rec, this.#dual!, dualNormed);
 
-    const [xOut, cOut] = this.#attend(rec, [xQkv, cQkv], `${label}.attn`);
-    rec.release(xQkv, cQkv);
+    const [xOut, cOut] = this.#attend(rec, this.#image, [xQkv, cQkv]);
+    const [dualOut] = dualQkv ? this.#attend(rec, this.#dual!, [dualQkv]) : [];
+
     this.#project(rec, this.#image, xOut!, x, gate!);
-    rec.release(xOut!);
-    if (dualQkv) {
-      const [out] = this.#attend(rec, [dualQkv], `${label}.attn2`);
-      rec.release(dualQkv);
-      this.#project(rec, this.#dual!, out!, x, gate2!);
-      rec.release(out!);
-    }
-    feedForward(rec, this.#ff, x, shiftMlp!, scaleMlp!, gateMlp!, `${label}.norm2`);
-
+    if (dualOut) this.#project(rec, this.#dual!, dualOut, x, gate2!);
+    const mlp = { ...this.#ff, x, shift: shiftMlp!, scale: scaleMlp!, gate: gateMlp! };
     if (this.#ffContext) {
       const [, , cGate, cShiftMlp, cScaleMlp, cGateMlp] = forContext;
       this.#project(rec, this.#context, cOut!, context, cGate!);
-      feedForward(
-        rec,
-        this.#ffContext,
-        context,
-        cShiftMlp!,
-        cScaleMlp!,
-        cGateMlp!,
-        `${label}.norm2_context`,
-      );
+      const contextMlp = { shift: cShiftMlp!, scale: cScaleMlp!, gate: cGateMlp! };
+      feedForward(rec, [mlp, { ...this.#ffContext, x: context, ...contextMlp }]);
+    } else {
+      rec.release(cOut!);
+      feedForward(rec, [mlp]);
     }
-    rec.release(cOut!);
   }
 
-  /** adaLN, then q, k and v in one product, then q/k norm where the checkpoint has it. */
-  #qkv(
-    rec: Recorder,
-    projection: Projection,
-    x: Tensor,
-    shift: PerSample | undefined,
-    scale: PerSample | undefined,
-    normLabel: string,
-  ): Tensor {
-    const { path, qkv: { weight, bias }, normQ, normK } = projection;
-    const normed = layerNorm(rec, {
-      x,
-      ...(shift && { shift }),
-      ...(scale && { scale }),
-      eps: normEps,
-      label: normLabel,
-    });
-    const qkv = linear(rec, { x: normed, weight, bias: bias.tensor, label: `${path}.qkv` });
+  /** q, k and v in one product, then q/k norm where the checkpoint has it. Releases `normed`. */
+  #qkv(rec: Recorder, projection: Projection, normed: Tensor): Tensor {
+    const { path, scratch, qkv: { weight, bias }, normQ, normK } = projection;
+    const qkv = rec.withScratch(
+      scratch,
+      () => linear(rec, { x: normed, weight, bias: bias.tensor, label: `${path}.qkv` }),
+    );
     rec.release(normed);
     if (normQ && normK) {
       qkRmsNorm(rec, {
@@ -180,42 +179,59 @@ export class JointBlock {
     return qkv;
   }
 
-  #attend(rec: Recorder, streams: readonly Tensor[], label: string): Tensor[] {
+  /** Releases the streams. */
+  #attend(rec: Recorder, { path, scratch }: Projection, streams: readonly Tensor[]): Tensor[] {
     const { num_attention_heads: heads, attention_head_dim: headDim } = this.#config;
-    return attention(rec, { streams, heads, headDim, scale: headDim ** -0.5, label });
+    const outputs = rec.withScratch(
+      scratch,
+      () => attention(rec, { streams, heads, headDim, scale: headDim ** -0.5, label: path }),
+    );
+    rec.release(...streams);
+    return outputs;
   }
 
-  #project(rec: Recorder, { out, path }: Projection, x: Tensor, into: Tensor, gate: PerSample) {
+  /** Adds the projection of `x`, which is released, to `into`. */
+  #project(
+    rec: Recorder,
+    { out, path, scratch }: Projection,
+    x: Tensor,
+    into: Tensor,
+    gate: PerSample,
+  ): void {
     const { weight, bias } = out!;
-    linear(rec, { x, weight, bias: bias.tensor, into, gate, label: `${path}.out` });
+    rec.withScratch(
+      scratch,
+      () => linear(rec, { x, weight, bias: bias.tensor, into, gate, label: `${path}.out` }),
+    );
+    rec.release(x);
   }
 }
 
-function feedForward(
-  rec: Recorder,
-  { path, inner, outer }: FeedForward,
-  x: Tensor,
-  shift: PerSample,
-  scale: PerSample,
-  gate: PerSample,
-  normLabel: string,
-): void {
-  const normed = layerNorm(rec, { x, shift, scale, eps: normEps, label: normLabel });
-  const hidden = linear(rec, {
-    x: normed,
-    weight: inner.weight,
-    bias: inner.bias.tensor,
-    activation: "gelu_tanh",
-    label: `${path}.net.0`,
+function norm(rec: Recorder, x: Tensor, shift: PerSample, scale: PerSample, label: string): Tensor {
+  return layerNorm(rec, { x, shift, scale, eps: normEps, label });
+}
+
+interface FeedForwardOf extends FeedForward {
+  /** Updated in place. */
+  readonly x: Tensor;
+  readonly shift: PerSample;
+  readonly scale: PerSample;
+  readonly gate: PerSample;
+}
+
+/** The feed-forwards of streams, side by side. */
+function feedForward(rec: Recorder, streams: readonly FeedForwardOf[]): void {
+  const normed = streams.map(({ x, shift, scale, normPath }) =>
+    norm(rec, x, shift, scale, normPath)
+  );
+  const hidden = streams.map(({ path, inner: { weight, bias }, scratch }, i) => {
+    const product = { x: normed[i]!, weight, bias: bias.tensor, label: `${path}.net.0` };
+    return rec.withScratch(scratch, () => linear(rec, { ...product, activation: "gelu_tanh" }));
   });
-  rec.release(normed);
-  linear(rec, {
-    x: hidden,
-    weight: outer.weight,
-    bias: outer.bias.tensor,
-    into: x,
-    gate,
-    label: `${path}.net.2`,
-  });
-  rec.release(hidden);
+  rec.release(...normed);
+  for (const [i, { path, x, outer: { weight, bias }, gate, scratch }] of streams.entries()) {
+    const product = { x: hidden[i]!, weight, bias: bias.tensor, label: `${path}.net.2` };
+    rec.withScratch(scratch, () => linear(rec, { ...product, into: x, gate }));
+  }
+  rec.release(...hidden);
 }

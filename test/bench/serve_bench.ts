@@ -7,6 +7,8 @@
  *   --steps N         steps of each request (4)
  *   --requests N      requests for each load of the latency table (16)
  *   --max-batch N     most samples in one step (default: found by measuring)
+ *   --encode-ahead    encodes a step while the one before runs; --no-encode-ahead: between steps
+ *                     (default: by the adapter)
  *   --json FILE       writes the numbers, too
  */
 import { parseArgs } from "node:util";
@@ -28,8 +30,10 @@ const { values: flags } = parseArgs({
     steps: { type: "string", default: "4" },
     requests: { type: "string", default: "16" },
     "max-batch": { type: "string" },
+    "encode-ahead": { type: "boolean" },
     json: { type: "string" },
   },
+  allowNegative: true,
 });
 const [size, steps, perLoad] = [flags.size, flags.steps, flags.requests].map(Number) as [
   number,
@@ -55,6 +59,7 @@ const engine = await openEngine(directorySource(flags.model), {
   // Every prompt is new: embeddings kept for later would only blur the peak.
   promptCacheBytes: 2 ** 20,
   onTurn: (turn) => turns.push(turn),
+  encodeAhead: flags["encode-ahead"],
   ...(flags["max-batch"] !== undefined && { maxBatch: Number(flags["max-batch"]) }),
 });
 const status = engine.status();
@@ -71,6 +76,7 @@ const print = (line = "") => {
   console.log(line);
 };
 const seconds = (value: number) => value.toFixed(value < 10 ? 3 : 1);
+const percent = (share: number) => `${(100 * share).toFixed(1)} %`;
 const mebibytes = (bytes: number) => `${(bytes / 2 ** 20).toFixed(1)} MiB`;
 
 /** Seconds that `count` requests at once take, with new prompts, and what each of them says. */
@@ -136,22 +142,23 @@ function stepTable() {
       if (pairs.length < fewest) return [];
       const step = Math.min(...pairs.map((pair) => pair.step));
       const host = median(pairs.map((pair) => pair.host));
+      const exposed = median(pairs.map((pair) => pair.exposed));
       return [{
         ...{ samples, rows: pairs[0]!.rows, count: pairs.length },
-        ...{ step, host, hostShare: host / step },
+        ...{ step, host, hostShare: host / step, exposedShare: exposed / step },
       }];
     },
   );
   print();
   print("## Step time against batch (best step, median host)");
-  print("samples  rows  steps  step s  s/row   host s  host share");
-  for (const { samples, rows: r, count, step, host, hostShare } of rows) {
+  print("samples  rows  steps  step s  s/row   host s  host share  not beside a step");
+  for (const { samples, rows: r, count, step, host, hostShare, exposedShare } of rows) {
     print(
       `${`${samples}`.padStart(7)}${`${r}`.padStart(6)}${`${count}`.padStart(7)}` +
         `${seconds(step).padStart(8)}${seconds(step / r).padStart(7)}${
           host.toFixed(4).padStart(9)
         }` +
-        `${`${(100 * hostShare).toFixed(1)} %`.padStart(12)}`,
+        `${percent(hostShare).padStart(12)}${percent(exposedShare).padStart(19)}`,
     );
   }
   return rows;
