@@ -244,16 +244,18 @@ export class Program {
   encode(encoder: GPUCommandEncoder, from = 0, to = this.#commands.length): void {
     if (this.#generation !== this.#gpu.arena.generation) this.#bind();
     let pass: GPUComputePassEncoder | undefined;
+    let current: Pipeline | undefined;
     for (let i = from; i < to; i++) {
       const command = this.#commands[i]!;
       if ("pipeline" in command) {
         pass ??= encoder.beginComputePass({ label: this.label });
-        pass.setPipeline(command.pipeline.pipeline);
+        if (command.pipeline !== current) pass.setPipeline(command.pipeline.pipeline);
+        current = command.pipeline;
         pass.setBindGroup(0, this.#bindGroups[i]!);
         pass.dispatchWorkgroups(...command.grid as [number, number, number]);
       } else {
         pass?.end();
-        pass = undefined;
+        pass = current = undefined;
         if ("texture" in command) copyToTexture(encoder, command);
         else copyTensor(encoder, command.from, command.to);
       }

@@ -5,7 +5,7 @@
  *   --model DIR       model directory (fixtures/sd35-tiny)
  *   --size N          height and width in pixels (128)
  *   --steps N         steps of each request (4)
- *   --requests N      requests for each load of the latency table (16)
+ *   --requests N      requests for each load of the latency table (100)
  *   --max-batch N     most samples in one step (default: found by measuring)
  *   --encode-ahead    encodes a step while the one before runs; --no-encode-ahead: between steps
  *                     (default: by the adapter)
@@ -28,7 +28,7 @@ const { values: flags } = parseArgs({
     },
     size: { type: "string", default: "128" },
     steps: { type: "string", default: "4" },
-    requests: { type: "string", default: "16" },
+    requests: { type: "string", default: "100" },
     "max-batch": { type: "string" },
     "encode-ahead": { type: "boolean" },
     json: { type: "string" },
@@ -142,15 +142,16 @@ function stepTable() {
       if (pairs.length < fewest) return [];
       const step = Math.min(...pairs.map((pair) => pair.step));
       const host = median(pairs.map((pair) => pair.host));
-      const exposed = median(pairs.map((pair) => pair.exposed));
+      const hostShare = median(pairs.map((pair) => pair.host / pair.step));
+      const exposedShare = median(pairs.map((pair) => pair.exposed / pair.step));
       return [{
         ...{ samples, rows: pairs[0]!.rows, count: pairs.length },
-        ...{ step, host, hostShare: host / step, exposedShare: exposed / step },
+        ...{ step, host, hostShare, exposedShare },
       }];
     },
   );
   print();
-  print("## Step time against batch (best step, median host)");
+  print("## Step time against batch (the best step, medians of the rest)");
   print("samples  rows  steps  step s  s/row   host s  host share  not beside a step");
   for (const { samples, rows: r, count, step, host, hostShare, exposedShare } of rows) {
     print(
@@ -219,7 +220,7 @@ async function latencies(capacity: number) {
   const rows = [];
   for (const load of loads) {
     const sorted = await poisson(load * capacity);
-    const at = (p: number) => sorted[Math.min(sorted.length - 1, Math.floor(p * sorted.length))]!;
+    const at = (p: number) => sorted[Math.ceil(p * sorted.length) - 1]!;
     const row = { load, p50: at(0.5), p95: at(0.95), p99: at(0.99) };
     rows.push(row);
     print(
