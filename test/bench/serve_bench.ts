@@ -194,18 +194,27 @@ async function memory() {
 /** Requests that arrive at random, `rate` a second in the mean, and how long each took. */
 async function poisson(rate: number): Promise<number[]> {
   const random = new TorchCpuGenerator(17).randn(2 * perLoad);
+  // Half the square of two normal values is exponentially distributed.
+  const gaps = Array.from(
+    { length: perLoad },
+    (_, i) => (random[2 * i]! ** 2 + random[2 * i + 1]! ** 2) / 2,
+  );
+  // Chance must not make these few arrivals faster or slower than `rate`.
+  const scale = 1000 / rate / mean(gaps);
   const latencies: number[] = [];
   const arrivals: Promise<void>[] = [];
-  for (let i = 0; i < perLoad; i++) {
-    const arrived = performance.now();
+  // Counted from when each was to arrive: a wait of the engine also holds up this thread's timers.
+  let arrival = performance.now();
+  for (const gap of gaps) {
+    arrival += scale * gap;
+    const wait = arrival - performance.now();
+    if (wait > 0) await new Promise((resolve) => setTimeout(resolve, wait));
+    const arrived = arrival;
     arrivals.push(
       engine.generate(request()).then(() => {
         latencies.push((performance.now() - arrived) / 1000);
       }),
     );
-    // Half the square of two normal values is exponentially distributed.
-    const gap = (random[2 * i]! ** 2 + random[2 * i + 1]! ** 2) / 2 / rate;
-    await new Promise((resolve) => setTimeout(resolve, 1000 * gap));
   }
   await Promise.all(arrivals);
   return latencies.sort((a, b) => a - b);
