@@ -233,11 +233,7 @@ export class Gpu {
    * commands; resolving means valid and queued, not done.
    */
   async submit(label: string, encode: (encoder: GPUCommandEncoder) => void): Promise<void> {
-    await this.scope(label, () => {
-      const encoder = this.device.createCommandEncoder({ label });
-      encode(encoder);
-      this.queue.submit([encoder.finish({ label })]);
-    });
+    await this.scope(label, () => this.queue.submit([this.#finish(label, encode)]));
   }
 
   /**
@@ -249,20 +245,25 @@ export class Gpu {
     label: string,
     encode: (encoder: GPUCommandEncoder) => void,
   ): Promise<{ submit(write: () => void): Promise<void> }> {
-    const finish = () => {
-      const encoder = this.device.createCommandEncoder({ label });
-      encode(encoder);
-      return { commands: encoder.finish({ label }), generation: this.arena.generation };
-    };
-    const ahead = await this.scope(label, finish);
+    const { commands, generation } = await this.scope(label, () => ({
+      commands: this.#finish(label, encode),
+      generation: this.arena.generation,
+    }));
     return {
       submit: (write) =>
         this.scope(label, () => {
-          const { commands } = ahead.generation === this.arena.generation ? ahead : finish();
+          const valid = generation === this.arena.generation;
+          const current = valid ? commands : this.#finish(label, encode);
           write();
-          this.queue.submit([commands]);
+          this.queue.submit([current]);
         }),
     };
+  }
+
+  #finish(label: string, encode: (encoder: GPUCommandEncoder) => void): GPUCommandBuffer {
+    const encoder = this.device.createCommandEncoder({ label });
+    encode(encoder);
+    return encoder.finish({ label });
   }
 
   /** Runs `work` and rejects with the GPU errors it caused, typed and labelled. */

@@ -47,7 +47,7 @@ export interface TurnReport {
   readonly step: number;
 }
 
-/** A step of a batch, ready to be submitted or failed. Times are in milliseconds. */
+/** A step of a batch, ready to be submitted or failed. Times are in seconds. */
 interface Turn {
   readonly batch: readonly Running[];
   readonly rows: number;
@@ -62,6 +62,7 @@ interface Sent extends Omit<TurnReport, "device" | "step" | "samples"> {
   readonly batch: readonly Running[];
   /** Each sample's step, counted from 1. */
   readonly steps: readonly number[];
+  /** When it was submitted, in milliseconds. */
   readonly at: number;
 }
 
@@ -162,14 +163,12 @@ export class DenoiseBatcher {
   async #encode(given: readonly Running[], hidden: boolean): Promise<Turn> {
     const started = performance.now();
     const batch = given.filter(({ over }) => !over);
-    let result: { rows: number; commands?: EncodedStep; error?: unknown } = { rows: 0 };
-    try {
-      if (batch.length > 0) result = await encodeStep(this.#gpu, this.#transformer, batch);
-    } catch (error) {
-      result = { rows: 0, error };
-    }
-    const host = performance.now() - started;
-    return { batch, ...result, host, exposed: hidden ? 0 : host };
+    const step = batch.length === 0
+      ? { rows: 0 }
+      : await encodeStep(this.#gpu, this.#transformer, batch)
+        .catch((error: unknown) => ({ rows: 0, error }));
+    const host = (performance.now() - started) / 1000;
+    return { batch, ...step, host, exposed: hidden ? 0 : host };
   }
 
   /** Submits what was encoded, together if that works. */
@@ -192,7 +191,6 @@ export class DenoiseBatcher {
   }
 
   async #send(given: Turn): Promise<Sent[]> {
-    const started = performance.now();
     // The memory of a sample that has ended since is gone.
     const stale = given.batch.some(({ over }) => over);
     const { batch, rows, commands, error, host, exposed } = stale
@@ -200,19 +198,21 @@ export class DenoiseBatcher {
       : given;
     if (error !== undefined) throw error;
     if (!commands) return [];
+    const started = performance.now();
     await commands.submit();
     const steps = batch.map((running) => {
       running.noise = undefined;
       return ++running.next;
     });
     const at = performance.now();
+    const submitting = (at - started) / 1000;
     return [{
       batch,
       steps,
       rows,
       tokens: this.#tokens(batch[0]!.sample.latents),
-      host: (host + at - started) / 1000,
-      exposed: (exposed + at - started) / 1000,
+      host: host + submitting,
+      exposed: exposed + submitting,
       at,
     }];
   }

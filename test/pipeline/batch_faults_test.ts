@@ -118,8 +118,6 @@ for (const encodeAhead of [false, true]) {
     const reports: TurnReport[] = [];
     const watched = Object.create(gpu, {
       idle: { value: () => noted("wait", gpu.idle()) },
-      // The scopes and the queue are the device's own, private ones.
-      write: { value: gpu.write.bind(gpu) },
     }) as Gpu;
     const batcher = new DenoiseBatcher(watched, transformer, {
       ...options,
