@@ -5,16 +5,16 @@ import { Command, InvalidArgumentError, Option } from "commander";
 import { ensureAdapter, prepareAdapter } from "./adapter.ts";
 import { DeviceLostError, DeviceUnavailableError } from "./src/gpu/errors.ts";
 import { encodePng } from "./src/image/png.ts";
-import { ConfigError } from "./src/models/configs.ts";
-import { type EngineChoice, EngineChoiceError } from "./src/onnx/directory.ts";
-import { OnnxError } from "./src/onnx/errors.ts";
-import { ExportError } from "./src/onnx/export/weights.ts";
-import { dryRun } from "./src/pipeline/dry_run.ts";
-import { openEngine } from "./src/pipeline/engine.ts";
-import { InvalidRequestError } from "./src/pipeline/errors.ts";
-import { toParameters } from "./src/pipeline/parameters.ts";
-import type { TuningOptions } from "./src/pipeline/tuning.ts";
-import type { Engine, GenerateRequest, GenerateResult } from "./src/pipeline/types.ts";
+import { ConfigError } from "./src/models/sd3/configs.ts";
+import { type EngineChoice, EngineChoiceError } from "./src/backends/onnx/directory.ts";
+import { OnnxError } from "./src/backends/onnx/errors.ts";
+import { ExportError } from "./src/backends/onnx/export/weights.ts";
+import { dryRun } from "./src/engine/dry_run.ts";
+import { openEngine } from "./src/engine/engine.ts";
+import { InvalidRequestError } from "./src/requests/errors.ts";
+import { toParameters } from "./src/requests/parameters.ts";
+import type { TuningOptions } from "./src/engine/tuning.ts";
+import type { Engine, GenerateRequest, GenerateResult } from "./src/requests/types.ts";
 import { directorySink } from "./src/weights/deno_sink.ts";
 import { directorySource } from "./src/weights/deno_source.ts";
 import { textFile } from "./src/weights/deno_text_file.ts";
@@ -198,7 +198,7 @@ async function open(
     engine: flags.engine,
     weightType: flags.weights,
     // Loaded when it is wanted only: onnxruntime is large.
-    onnx: flags.engine === "wgsl" ? undefined : await import("./src/onnx/load.ts"),
+    onnx: flags.engine === "wgsl" ? undefined : await import("./src/backends/onnx/load.ts"),
     tuning: tuning && { ...tuning, store: textFile(flags.tuningFile) },
   });
 }
@@ -270,7 +270,7 @@ interface ExportFlags {
 }
 
 async function exportModel(model: string, { output, dtype, only }: ExportFlags): Promise<void> {
-  const { exportOnnx } = await import("./src/onnx/export/mod.ts");
+  const { exportOnnx } = await import("./src/backends/onnx/export/mod.ts");
   const folder = output ?? `${model.replace(/\/+$/, "")}-onnx`;
   const source = directorySource(model);
   let current = "";

@@ -17,7 +17,7 @@ const edges = [
 const makers = [
   /^src\/gpu\//,
   // Enters onnxruntime's buffers in the ledger.
-  /^src\/onnx\/counted_device\.ts$/,
+  /^src\/backends\/onnx\/counted_device\.ts$/,
   /^test\//,
 ];
 

@@ -5,41 +5,49 @@
  */
 import assert from "node:assert/strict";
 
-/** For each folder of src/: which others its files may import. */
+/** For each room of src/: which others its files may import. */
 const allowed: Record<string, readonly string[]> = {
   gpu: [],
   random: [],
   schedulers: ["random"],
   tokenizers: [],
-  models: ["gpu"],
+  requests: [],
+  image: ["requests"],
   ops: ["gpu", "kernels"],
-  text_encoders: ["ops", "gpu", "models"],
-  transformer: ["ops", "gpu", "models"],
-  vae: ["ops", "gpu", "models"],
-  image: [],
-  weights: ["gpu", "models"],
-  onnx: ["gpu", "models", "ops", "weights"],
+  weights: ["gpu"],
+  models: ["gpu", "ops", "weights", "schedulers", "tokenizers", "requests", "backends"],
+  server_async: ["schedulers", "requests"],
+  backends: ["models", "ops", "gpu", "weights", "requests"],
+  denoise: ["models", "ops", "gpu", "requests"],
   pipeline: [
-    "gpu",
-    "ops",
+    "denoise",
     "models",
-    "weights",
+    "ops",
+    "gpu",
     "random",
     "schedulers",
-    "tokenizers",
-    "text_encoders",
-    "transformer",
-    "vae",
+    "server_async",
+    "requests",
     "image",
-    "onnx",
   ],
-  // The server and the command line decide which engines there are.
-  http: ["pipeline", "weights", "gpu", "image", "onnx"],
-  web: ["pipeline", "weights", "gpu", "image"],
+  engine: [
+    "pipeline",
+    "denoise",
+    "backends",
+    "models",
+    "weights",
+    "gpu",
+    "random",
+    "server_async",
+    "requests",
+  ],
+  // The server and the command line decide which backends there are.
+  http: ["engine", "backends", "weights", "gpu", "image", "requests"],
+  web: ["engine", "weights", "gpu", "image", "requests"],
 };
 
 /** Errors and other contracts that everybody may know: they import nothing but each other. */
-const contracts = ["src/pipeline/errors.ts", "src/pipeline/types.ts", "src/gpu/errors.ts"];
+const contracts = ["src/requests/errors.ts", "src/requests/types.ts", "src/gpu/errors.ts"];
 
 const root = new URL("../", import.meta.url);
 const files = [...walk(new URL("src/", root))];
@@ -75,11 +83,11 @@ function onlyTypes(names: string): boolean {
 const folderOf = (path: string) =>
   path.startsWith("src/") ? path.split("/")[1]! : path.split("/")[0]!;
 
-Deno.test("every folder of src/ has its place", () => {
+Deno.test("every room of src/ has its place", () => {
   assert.deepEqual([...new Set(files.map(folderOf))].sort(), Object.keys(allowed).sort());
 });
 
-Deno.test("imports go one way between the folders", () => {
+Deno.test("imports go one way between the rooms", () => {
   const wrong: string[] = [];
   for (const [file, targets] of imports) {
     const from = folderOf(file);

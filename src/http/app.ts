@@ -7,7 +7,7 @@ import { methodNotAllowed } from "hono/method-not-allowed";
 import { routePath } from "hono/route";
 import { secureHeaders } from "hono/secure-headers";
 import type { ContentfulStatusCode } from "hono/utils/http-status";
-import type { Engine } from "../pipeline/types.ts";
+import type { Engine } from "../requests/types.ts";
 import { requireKey } from "./auth.ts";
 import { jsonBody } from "./body.ts";
 import type { ServerConfig } from "./config.ts";
@@ -30,7 +30,7 @@ import { modelsRoute } from "./routes/models.ts";
 import { openApiRoute } from "./routes/openapi.ts";
 import { rootRoute, staticFile } from "./routes/root.ts";
 import { statusRoute } from "./routes/status.ts";
-import { toParameters } from "../pipeline/parameters.ts";
+import { toParameters } from "../requests/parameters.ts";
 import { fieldLimits } from "./schemas.ts";
 import { rejectInvalid } from "./validation.ts";
 

@@ -2,7 +2,7 @@
 
 import type { Env, MiddlewareHandler } from "hono";
 import type { OpenAPIHono } from "@hono/zod-openapi";
-import type { Engine, ModelInfo } from "../pipeline/types.ts";
+import type { Engine, ModelInfo } from "../requests/types.ts";
 import type { ServerConfig } from "./config.ts";
 import type { ImageStore } from "./images.ts";
 import type { Jobs } from "./jobs.ts";

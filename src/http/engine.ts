@@ -11,8 +11,8 @@ import type {
   GenerateOptions,
   GenerateRequest,
   GenerateResult,
-} from "../pipeline/types.ts";
-import { connectEngine } from "../pipeline/worker_client.ts";
+} from "../requests/types.ts";
+import { connectEngine } from "../engine/worker/client.ts";
 import type { ServerConfig } from "./config.ts";
 import type { Health } from "./context.ts";
 import { UnavailableError } from "./errors.ts";

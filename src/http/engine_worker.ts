@@ -1,9 +1,9 @@
 /** The server's worker: owns the GPU device and the model, and waits for the GPU in peace. */
 
-import * as onnx from "../onnx/load.ts";
-import { openEngine } from "../pipeline/engine.ts";
-import { serveEngine } from "../pipeline/worker_host.ts";
-import type { MessageEndpoint } from "../pipeline/worker_protocol.ts";
+import * as onnx from "../backends/onnx/load.ts";
+import { openEngine } from "../engine/engine.ts";
+import { serveEngine } from "../engine/worker/host.ts";
+import type { MessageEndpoint } from "../engine/worker/protocol.ts";
 import { directorySource } from "../weights/deno_source.ts";
 import { textFile } from "../weights/deno_text_file.ts";
 import type { EngineOptions } from "./engine.ts";

@@ -5,8 +5,8 @@
 
 import { HTTPException } from "hono/http-exception";
 import { DeviceLostError, OutOfDeviceMemoryError } from "../gpu/errors.ts";
-import { BusyError, InvalidRequestError } from "../pipeline/errors.ts";
-import { WorkerDiedError } from "../pipeline/worker_client.ts";
+import { BusyError, InvalidRequestError } from "../requests/errors.ts";
+import { WorkerDiedError } from "../engine/worker/client.ts";
 
 /** Somebody asked for this request to stop: a DELETE, a client that left, or a drain that ended. */
 export class CancelledError extends Error {

@@ -6,12 +6,12 @@ import type {
   GenerateRequest,
   GenerateResult,
   ProgressEvent,
-} from "../pipeline/types.ts";
+} from "../requests/types.ts";
 import type { AppContext, AppEnv } from "./context.ts";
 import { type ErrorBody, toErrorResponse } from "./errors.ts";
 import type { Job } from "./jobs.ts";
 import { baseUrl } from "./public_url.ts";
-import { toParameters } from "../pipeline/parameters.ts";
+import { toParameters } from "../requests/parameters.ts";
 
 export interface JobOptions {
   readonly id?: string | undefined;

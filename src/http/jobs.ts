@@ -3,14 +3,14 @@
  * rest are told to come back), places in the queue, cancellation, and the drain at shutdown.
  */
 
-import { BusyError, InvalidRequestError } from "../pipeline/errors.ts";
+import { BusyError, InvalidRequestError } from "../requests/errors.ts";
 import type {
   Engine,
   GenerateRequest,
   GenerateResult,
   ProgressEvent,
   RequestCounts,
-} from "../pipeline/types.ts";
+} from "../requests/types.ts";
 import { CancelledError, UnavailableError } from "./errors.ts";
 
 export interface JobLimits {

@@ -4,7 +4,7 @@
  */
 
 import { z } from "@hono/zod-openapi";
-import type { GenerateRequest, ModelInfo } from "../pipeline/types.ts";
+import type { GenerateRequest, ModelInfo } from "../requests/types.ts";
 import type { ServerConfig } from "./config.ts";
 
 /** Largest values of fields; published in `GET /api/status`. */

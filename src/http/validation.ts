@@ -2,7 +2,7 @@
 
 import type { Hook } from "@hono/zod-openapi";
 import type { z } from "@hono/zod-openapi";
-import { InvalidRequestError } from "../pipeline/errors.ts";
+import { InvalidRequestError } from "../requests/errors.ts";
 import { HttpError } from "./errors.ts";
 
 /** Problems named in one message; the client repairs them one after another anyway. */

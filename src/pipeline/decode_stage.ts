@@ -8,9 +8,9 @@ import { copyTensor } from "../gpu/program.ts";
 import { ProgramCache } from "../gpu/program_cache.ts";
 import type { Tensor } from "../gpu/tensor.ts";
 import { spans, TileCanvas } from "../image/tiles.ts";
-import type { DecoderComponent } from "../models/components.ts";
+import type { DecoderComponent } from "../models/sd3/components.ts";
 import { toRgba8 } from "../ops/to_rgba8.ts";
-import type { RgbImage } from "./types.ts";
+import type { RgbImage } from "../requests/types.ts";
 
 /** Latents that neighbouring tiles share, of a tile's edge; diffusers' `tile_overlap_factor`. */
 const overlapFraction = 0.25;

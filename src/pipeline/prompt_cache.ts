@@ -5,7 +5,7 @@
  */
 import { Mutex } from "async-mutex";
 import { LRUCache } from "lru-cache";
-import type { PreparedText } from "../models/components.ts";
+import type { PreparedText } from "../models/sd3/components.ts";
 
 /** Embeddings on loan: `release()` once, when the request is over. */
 export interface TextLease {

@@ -1,8 +1,8 @@
 /** A request's own schedule, from a clone of its model's scheduler. */
-import { retrieveTimesteps } from "../schedulers/async_scheduler.ts";
+import { retrieveTimesteps } from "../server_async/async_scheduler.ts";
 import { calculateShift, type Scheduler } from "../schedulers/mod.ts";
-import type { ModelDescription } from "./model.ts";
-import type { ResolvedRequest } from "./types.ts";
+import type { ModelDescription } from "../models/sd3/describe.ts";
+import type { ResolvedRequest } from "../requests/types.ts";
 
 /**
  * @param template used as it is: the request's view of a pipeline has its own

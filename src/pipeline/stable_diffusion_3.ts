@@ -7,18 +7,23 @@
  */
 import type { Gpu } from "../gpu/device.ts";
 import { elements, type Tensor } from "../gpu/tensor.ts";
-import type { PreparedText } from "../models/components.ts";
+import type { PreparedText } from "../models/sd3/components.ts";
 import { TorchCpuGenerator } from "../random/torch_cpu.ts";
 import type { Scheduler } from "../schedulers/mod.ts";
-import { encodePrompt, type PromptTokens } from "../text_encoders/prompt_embeds.ts";
-import type { ScheduledStep } from "./batch_step.ts";
+import { encodePrompt, type PromptTokens } from "../models/sd3/embed_prompt.ts";
+import type { ScheduledStep } from "../denoise/batch_step.ts";
 import { DecodeStage } from "./decode_stage.ts";
-import { type BatcherOptions, DenoiseBatcher } from "./denoise_batcher.ts";
-import type { Components } from "./load.ts";
-import { type ModelDescription, type PromptTriple, t5Length, tokenize } from "./model.ts";
+import { type BatcherOptions, DenoiseBatcher } from "../denoise/batcher.ts";
+import type { Components } from "../backends/load.ts";
+import {
+  type ModelDescription,
+  type PromptTriple,
+  t5Length,
+  tokenize,
+} from "../models/sd3/describe.ts";
 import { PreviewProjection, Previews } from "./previews.ts";
 import { PromptCache, type TextLease } from "./prompt_cache.ts";
-import { resolveRequest } from "./request.ts";
+import { resolveRequest } from "../requests/request.ts";
 import { scheduleSteps } from "./schedule.ts";
 import type {
   GeneratedImage,
@@ -27,7 +32,7 @@ import type {
   GenerateResult,
   ResolvedRequest,
   TruncatedPrompt,
-} from "./types.ts";
+} from "../requests/types.ts";
 
 export interface PipelineOptions extends Pick<BatcherOptions, "onTurn" | "encodeAhead"> {
   /** Bytes of prompt embeddings kept for later requests. */

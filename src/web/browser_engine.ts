@@ -1,6 +1,6 @@
 /** A model opened in a Web Worker of the page, from its first byte to an engine that answers. */
-import type { Engine } from "../pipeline/types.ts";
-import { connectEngine } from "../pipeline/worker_client.ts";
+import type { Engine } from "../requests/types.ts";
+import { connectEngine } from "../engine/worker/client.ts";
 import type { LoadingMessage, OpenOptions } from "./engine_messages.ts";
 
 export interface Opening {

@@ -1,8 +1,8 @@
 /** The page's worker: fetches or opens a model, and is the engine that the server's worker is. */
 import { openGpu } from "../gpu/device.ts";
-import { openEngine } from "../pipeline/engine.ts";
-import { serveEngine } from "../pipeline/worker_host.ts";
-import type { MessageEndpoint } from "../pipeline/worker_protocol.ts";
+import { openEngine } from "../engine/engine.ts";
+import { serveEngine } from "../engine/worker/host.ts";
+import type { MessageEndpoint } from "../engine/worker/protocol.ts";
 import { blobSource } from "../weights/blob_source.ts";
 import type { FileSource } from "../weights/source.ts";
 import type { LoadingMessage, OpenOptions } from "./engine_messages.ts";

@@ -1,4 +1,4 @@
-import type { GenerateRequest } from "../pipeline/types.ts";
+import type { GenerateRequest } from "../requests/types.ts";
 import { el, textButton } from "./dom.ts";
 import { formatSeconds } from "./format.ts";
 import type { RunEvent } from "./runner.ts";

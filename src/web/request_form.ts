@@ -1,4 +1,4 @@
-import type { GenerateRequest } from "../pipeline/types.ts";
+import type { GenerateRequest } from "../requests/types.ts";
 import { byId, icon } from "./dom.ts";
 import { type SizeLimits, SizeRatios } from "./size_ratios.ts";
 import { Slider } from "./slider.ts";

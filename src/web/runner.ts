@@ -3,7 +3,7 @@ import type {
   ResolvedRequest,
   Timings,
   TruncatedPrompt,
-} from "../pipeline/types.ts";
+} from "../requests/types.ts";
 
 /** What a card hears while its request runs. `previews` are URLs an `<img>` can show. */
 export type RunEvent =

@@ -1,4 +1,4 @@
-import type { GenerateRequest, Timings, TruncatedPrompt } from "../pipeline/types.ts";
+import type { GenerateRequest, Timings, TruncatedPrompt } from "../requests/types.ts";
 import { eventError, type ServerApi } from "./api.ts";
 import { RunError, type Runner, type RunOptions, type RunResult } from "./runner.ts";
 import { fromWire, toWire } from "./wire.ts";

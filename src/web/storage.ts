@@ -1,5 +1,5 @@
 import { type DBSchema, type IDBPDatabase, openDB } from "idb";
-import type { ResolvedRequest, Timings } from "../pipeline/types.ts";
+import type { ResolvedRequest, Timings } from "../requests/types.ts";
 import type { Place } from "./runner.ts";
 
 /** One image of the gallery, with all it takes to draw it again. */

@@ -1,4 +1,4 @@
-import type { GenerateRequest } from "../pipeline/types.ts";
+import type { GenerateRequest } from "../requests/types.ts";
 import { byId } from "./dom.ts";
 import { Gallery } from "./gallery.ts";
 import { JobCard } from "./job_card.ts";

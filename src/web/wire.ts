@@ -1,4 +1,4 @@
-import type { GenerateRequest, ResolvedRequest } from "../pipeline/types.ts";
+import type { GenerateRequest, ResolvedRequest } from "../requests/types.ts";
 
 /** Fields of a request that the form offers, with their names on the wire (diffusers' words). */
 const WIRE_NAMES = {

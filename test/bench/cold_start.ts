@@ -4,7 +4,7 @@
  */
 // deno-lint-ignore-file no-console
 import { prepareAdapter } from "../../adapter.ts";
-import { openEngine } from "../../src/pipeline/engine.ts";
+import { openEngine } from "../../src/engine/engine.ts";
 import { directorySource } from "../../src/weights/deno_source.ts";
 
 prepareAdapter();

@@ -1,12 +1,12 @@
 /** A case as something that can be timed: our kernels, and onnxruntime's providers. */
 import type { Gpu } from "../../src/gpu/device.ts";
 import type { Tensor } from "../../src/gpu/tensor.ts";
-import { GraphBuilder } from "../../src/onnx/export/graph.ts";
-import { writeModel } from "../../src/onnx/export/mod.ts";
-import { createSession, OrtTensor, runSession } from "../../src/onnx/runtime.ts";
+import { GraphBuilder } from "../../src/backends/onnx/export/graph.ts";
+import { writeModel } from "../../src/backends/onnx/export/mod.ts";
+import { createSession, OrtTensor, runSession } from "../../src/backends/onnx/runtime.ts";
 import type { Checkpoint } from "../../src/weights/checkpoint.ts";
 import { WeightPlan } from "../../src/weights/plan.ts";
-import { type Files, memorySink } from "../onnx/memory_sink.ts";
+import { type Files, memorySink } from "../backends/onnx/memory_sink.ts";
 import type { BenchCase, HostTensors } from "./cases/case.ts";
 import type { Contender } from "./race.ts";
 

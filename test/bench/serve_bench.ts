@@ -14,9 +14,9 @@
 import { parseArgs } from "node:util";
 import { prepareAdapter } from "../../adapter.ts";
 import { openGpu } from "../../src/gpu/device.ts";
-import { openEngine } from "../../src/pipeline/engine.ts";
-import type { TurnReport } from "../../src/pipeline/denoise_batcher.ts";
-import type { GenerateRequest, Timings } from "../../src/pipeline/types.ts";
+import { openEngine } from "../../src/engine/engine.ts";
+import type { TurnReport } from "../../src/denoise/batcher.ts";
+import type { GenerateRequest, Timings } from "../../src/requests/types.ts";
 import { TorchCpuGenerator } from "../../src/random/torch_cpu.ts";
 import { directorySource } from "../../src/weights/deno_source.ts";
 

@@ -4,9 +4,9 @@
  * the first session of a runtime, so that each number needs a runtime.
  */
 // the order of these three matters
-import "../../src/onnx/location_hidden.ts";
+import "../../src/backends/onnx/location_hidden.ts";
 import * as ort from "onnxruntime-web/wasm";
-import "../../src/onnx/location_restored.ts";
+import "../../src/backends/onnx/location_restored.ts";
 import type { HostTensors } from "./cases/case.ts";
 
 export type WasmRequest =

@@ -5,7 +5,7 @@
 import assert from "node:assert/strict";
 import { Buffer } from "node:buffer";
 import { PNG } from "pngjs";
-import { describeModel, tokenize } from "../../src/pipeline/model.ts";
+import { describeModel, tokenize } from "../../src/models/sd3/describe.ts";
 import { TorchCpuGenerator } from "../../src/random/torch_cpu.ts";
 import { directorySource } from "../../src/weights/deno_source.ts";
 import { psnr, tolerance } from "../tolerance.ts";

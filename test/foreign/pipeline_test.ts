@@ -4,12 +4,12 @@
  */
 import assert from "node:assert/strict";
 import type { Gpu } from "../../src/gpu/device.ts";
-import { openEngine } from "../../src/pipeline/engine.ts";
-import { InvalidRequestError } from "../../src/pipeline/errors.ts";
-import { loadModel } from "../../src/pipeline/load.ts";
-import { describeModel, type PromptTriple, tokenize } from "../../src/pipeline/model.ts";
+import { openEngine } from "../../src/engine/engine.ts";
+import { InvalidRequestError } from "../../src/requests/errors.ts";
+import { loadModel } from "../../src/backends/load.ts";
+import { describeModel, type PromptTriple, tokenize } from "../../src/models/sd3/describe.ts";
 import { StableDiffusion3Pipeline } from "../../src/pipeline/stable_diffusion_3.ts";
-import type { GenerateRequest } from "../../src/pipeline/types.ts";
+import type { GenerateRequest } from "../../src/requests/types.ts";
 import { TorchCpuGenerator } from "../../src/random/torch_cpu.ts";
 import { directorySource } from "../../src/weights/deno_source.ts";
 import { gpu } from "../gpu.ts";

@@ -1,9 +1,9 @@
 /** CLIP and T5 of other widths, depths and lengths than the fixture's against the f64 references. */
 import assert from "node:assert/strict";
-import { clipTextConfig, parseConfig, t5Config } from "../../src/models/configs.ts";
-import { WgslClip, WgslT5 } from "../../src/pipeline/wgsl_components.ts";
-import { ClipTextModel } from "../../src/text_encoders/clip.ts";
-import { T5Encoder } from "../../src/text_encoders/t5.ts";
+import { clipTextConfig, parseConfig, t5Config } from "../../src/models/sd3/configs.ts";
+import { WgslClip, WgslT5 } from "../../src/backends/wgsl/components.ts";
+import { ClipTextModel } from "../../src/models/sd3/text_encoders/clip.ts";
+import { T5Encoder } from "../../src/models/sd3/text_encoders/t5.ts";
 import { openCheckpoint } from "../../src/weights/checkpoint.ts";
 import { WeightPlan } from "../../src/weights/plan.ts";
 import { assertClose, gpu, random } from "../gpu.ts";

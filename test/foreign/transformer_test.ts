@@ -1,7 +1,7 @@
 /** Transformers of other families, widths and sizes than the fixture's against the f64 reference. */
 import type { Tensor } from "../../src/gpu/tensor.ts";
-import { parseConfig, transformerConfig } from "../../src/models/configs.ts";
-import { MMDiT } from "../../src/transformer/mmdit.ts";
+import { parseConfig, transformerConfig } from "../../src/models/sd3/configs.ts";
+import { MMDiT } from "../../src/models/sd3/transformer/mmdit.ts";
 import { openCheckpoint } from "../../src/weights/checkpoint.ts";
 import { WeightPlan } from "../../src/weights/plan.ts";
 import { assertClose, gpu, random } from "../gpu.ts";

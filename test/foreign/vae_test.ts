@@ -1,8 +1,8 @@
 /** Autoencoders of other widths and depths than the fixture's, both ways, against the f64 reference. */
-import { parseConfig, vaeConfig } from "../../src/models/configs.ts";
-import { WgslDecoder, WgslEncoder } from "../../src/pipeline/wgsl_components.ts";
-import { VaeDecoder } from "../../src/vae/decoder.ts";
-import { VaeEncoder } from "../../src/vae/encoder.ts";
+import { parseConfig, vaeConfig } from "../../src/models/sd3/configs.ts";
+import { WgslDecoder, WgslEncoder } from "../../src/backends/wgsl/components.ts";
+import { VaeDecoder } from "../../src/models/sd3/vae/decoder.ts";
+import { VaeEncoder } from "../../src/models/sd3/vae/encoder.ts";
 import { openCheckpoint } from "../../src/weights/checkpoint.ts";
 import { WeightPlan } from "../../src/weights/plan.ts";
 import { assertClose, gpu, random } from "../gpu.ts";

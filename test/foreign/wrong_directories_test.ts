@@ -1,9 +1,9 @@
 /** Directories that are no usable model: every problem is named, all in one error, before any GPU work. */
 import assert from "node:assert/strict";
 import { dryGpu } from "../../src/gpu/dry_device.ts";
-import { ConfigError } from "../../src/models/configs.ts";
-import { loadModel } from "../../src/pipeline/load.ts";
-import { describeModel } from "../../src/pipeline/model.ts";
+import { ConfigError } from "../../src/models/sd3/configs.ts";
+import { loadModel } from "../../src/backends/load.ts";
+import { describeModel } from "../../src/models/sd3/describe.ts";
 import { directorySource } from "../../src/weights/deno_source.ts";
 import { WeightsError } from "../../src/weights/errors.ts";
 import { safetensors } from "../weights/make.ts";

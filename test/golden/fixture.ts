@@ -1,8 +1,8 @@
 /** The small model and the vectors that diffusers made with it (fixtures/golden/index.json). */
 import { prepareAdapter } from "../../adapter.ts";
 import { type Gpu, openGpu } from "../../src/gpu/device.ts";
-import { type Components, loadModel } from "../../src/pipeline/load.ts";
-import { describeModel, type ModelDescription } from "../../src/pipeline/model.ts";
+import { type Components, loadModel } from "../../src/backends/load.ts";
+import { describeModel, type ModelDescription } from "../../src/models/sd3/describe.ts";
 import { openFile } from "../../src/weights/checkpoint.ts";
 import { directorySource } from "../../src/weights/deno_source.ts";
 

@@ -1,7 +1,7 @@
 /** Both CLIPs, T5 and their joined embeddings against diffusers, layer by layer. */
 import type { Tensor } from "../../src/gpu/tensor.ts";
-import { ClipTextModel } from "../../src/text_encoders/clip.ts";
-import { encodePrompt } from "../../src/text_encoders/prompt_embeds.ts";
+import { ClipTextModel } from "../../src/models/sd3/text_encoders/clip.ts";
+import { encodePrompt } from "../../src/models/sd3/embed_prompt.ts";
 import { openCheckpoint } from "../../src/weights/checkpoint.ts";
 import { WeightPlan } from "../../src/weights/plan.ts";
 import { assertClose } from "../gpu.ts";

@@ -1,7 +1,7 @@
 /** Eight steps of the whole pipeline against diffusers, from the prompt's text to the image. */
 import assert from "node:assert/strict";
 import { StableDiffusion3Pipeline } from "../../src/pipeline/stable_diffusion_3.ts";
-import { resolveRequest } from "../../src/pipeline/request.ts";
+import { resolveRequest } from "../../src/requests/request.ts";
 import type { Tensor } from "../../src/gpu/tensor.ts";
 import { assertClose } from "../gpu.ts";
 import { nmse, psnr, tolerance } from "../tolerance.ts";

@@ -3,7 +3,7 @@ import { SupervisedEngine } from "../../src/http/engine.ts";
 import { UnavailableError } from "../../src/http/errors.ts";
 import type { LogEntry } from "../../src/http/log.ts";
 import { DeviceLostError } from "../../src/gpu/errors.ts";
-import { connectEngine, WorkerDiedError } from "../../src/pipeline/worker_client.ts";
+import { connectEngine, WorkerDiedError } from "../../src/engine/worker/client.ts";
 import { FakeEngine } from "./fake_engine.ts";
 import { until } from "./fixture.ts";
 

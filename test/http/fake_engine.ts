@@ -4,7 +4,7 @@
  */
 
 import { DeviceLostError } from "../../src/gpu/errors.ts";
-import { InvalidRequestError } from "../../src/pipeline/errors.ts";
+import { InvalidRequestError } from "../../src/requests/errors.ts";
 import type {
   Engine,
   EngineStatus,
@@ -16,7 +16,7 @@ import type {
   ResolvedRequest,
   RgbImage,
   TuningReport,
-} from "../../src/pipeline/types.ts";
+} from "../../src/requests/types.ts";
 
 export interface FakeEngineOptions {
   /** Milliseconds; 0 takes a turn of the event loop. */

@@ -1,8 +1,8 @@
 /** A worker with a fake engine, which some prompts break in the ways that real workers break. */
 
 import { DeviceLostError } from "../../src/gpu/errors.ts";
-import type { MessageEndpoint } from "../../src/pipeline/worker_protocol.ts";
-import { serveEngine } from "../../src/pipeline/worker_host.ts";
+import type { MessageEndpoint } from "../../src/engine/worker/protocol.ts";
+import { serveEngine } from "../../src/engine/worker/host.ts";
 import { FakeEngine, type FakeEngineOptions } from "./fake_engine.ts";
 
 serveEngine(self as unknown as MessageEndpoint, (options) => {

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { DeviceLostError } from "../../src/gpu/errors.ts";
 import { decodePng } from "../../src/image/png.ts";
-import { BusyError } from "../../src/pipeline/errors.ts";
+import { BusyError } from "../../src/requests/errors.ts";
 import { allEvents, readEvents, until, withApp } from "./fixture.ts";
 
 const PATH = "/api/diffusers/inference";

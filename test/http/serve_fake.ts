@@ -2,7 +2,7 @@
 
 import { SupervisedEngine } from "../../src/http/engine.ts";
 import { main } from "../../src/http/main.ts";
-import { connectEngine } from "../../src/pipeline/worker_client.ts";
+import { connectEngine } from "../../src/engine/worker/client.ts";
 
 const code = await main(Deno.args, (_config, log) =>
   SupervisedEngine.open(() => {

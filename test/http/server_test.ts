@@ -4,7 +4,7 @@ import { SupervisedEngine } from "../../src/http/engine.ts";
 import type { LogEntry } from "../../src/http/log.ts";
 import { type RunningServer, startServer } from "../../src/http/main.ts";
 import { decodePng } from "../../src/image/png.ts";
-import { connectEngine } from "../../src/pipeline/worker_client.ts";
+import { connectEngine } from "../../src/engine/worker/client.ts";
 import { FakeEngine, type FakeEngineOptions } from "./fake_engine.ts";
 import { allEvents, readEvents, until } from "./fixture.ts";
 

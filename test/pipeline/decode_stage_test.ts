@@ -1,9 +1,9 @@
 /** Decoding in tiles: close to the whole image, within its memory, and interruptible. */
 import assert from "node:assert/strict";
 import { dryGpu } from "../../src/gpu/dry_device.ts";
-import type { DecoderComponent } from "../../src/models/components.ts";
+import type { DecoderComponent } from "../../src/models/sd3/components.ts";
 import { DecodeStage } from "../../src/pipeline/decode_stage.ts";
-import { layOutModel } from "../../src/pipeline/load.ts";
+import { layOutModel } from "../../src/backends/load.ts";
 import { psnr } from "../tolerance.ts";
 import { components, gpu, model, openPipeline } from "./small_requests.ts";
 

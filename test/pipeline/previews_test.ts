@@ -1,8 +1,8 @@
 /** Previews of a request: due steps, small images, and memory that comes back. */
 import assert from "node:assert/strict";
-import type { DecoderComponent } from "../../src/models/components.ts";
+import type { DecoderComponent } from "../../src/models/sd3/components.ts";
 import { PreviewProjection, Previews } from "../../src/pipeline/previews.ts";
-import type { ProgressEvent } from "../../src/pipeline/types.ts";
+import type { ProgressEvent } from "../../src/requests/types.ts";
 import { components, gpu, openPipeline, requests } from "./small_requests.ts";
 
 const shape = [1, 16, 4, 4];

@@ -1,7 +1,7 @@
 /** Embeddings are made once, shared while in use, bounded in bytes, and freed exactly once. */
 import assert from "node:assert/strict";
 import fc from "fast-check";
-import type { PreparedText } from "../../src/models/components.ts";
+import type { PreparedText } from "../../src/models/sd3/components.ts";
 import { PromptCache } from "../../src/pipeline/prompt_cache.ts";
 
 /** Texts of `bytes` bytes that are no more than their names, and a log of what became of them. */

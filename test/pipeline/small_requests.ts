@@ -1,12 +1,12 @@
 /** Small requests of every kind that a batch can mix, and a pipeline that makes them. */
 import { createHash } from "node:crypto";
 import { openFixture } from "../golden/fixture.ts";
-import type { TurnReport } from "../../src/pipeline/denoise_batcher.ts";
+import type { TurnReport } from "../../src/denoise/batcher.ts";
 import {
   type PipelineOptions,
   StableDiffusion3Pipeline,
 } from "../../src/pipeline/stable_diffusion_3.ts";
-import type { GenerateRequest, GenerateResult } from "../../src/pipeline/types.ts";
+import type { GenerateRequest, GenerateResult } from "../../src/requests/types.ts";
 import { encodePng } from "../../src/image/png.ts";
 import { FlowMatchEulerDiscreteScheduler } from "../../src/schedulers/mod.ts";
 

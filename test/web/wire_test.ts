@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import type { ResolvedRequest } from "../../src/pipeline/types.ts";
+import type { ResolvedRequest } from "../../src/requests/types.ts";
 import { eventError } from "../../src/web/api.ts";
 import { formatBytes, formatSeconds } from "../../src/web/format.ts";
 import { fromWire, requestOfImage, toCurl, toWire } from "../../src/web/wire.ts";

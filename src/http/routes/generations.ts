@@ -1,8 +1,8 @@
 /** `POST /v1/images/generations`: OpenAI's shape over the same jobs. */
 
 import { createRoute } from "@hono/zod-openapi";
-import { InvalidRequestError } from "../../pipeline/errors.ts";
-import type { GenerateRequest, ProgressEvent } from "../../pipeline/types.ts";
+import { InvalidRequestError } from "../../requests/errors.ts";
+import type { GenerateRequest, ProgressEvent } from "../../requests/types.ts";
 import type { Route } from "../context.ts";
 import {
   describeResult,

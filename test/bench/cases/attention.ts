@@ -1,4 +1,4 @@
-import { attention as graphAttention } from "../../../src/onnx/export/layers.ts";
+import { attention as graphAttention } from "../../../src/backends/onnx/export/layers.ts";
 import { attention } from "../../../src/ops/attention.ts";
 import { random } from "../../gpu.ts";
 import type { BenchCase, HostTensor } from "./case.ts";

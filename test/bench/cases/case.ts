@@ -1,7 +1,7 @@
 /** One computation of the networks, for our kernels and as an ONNX graph of standard operators. */
 import type { Recorder } from "../../../src/gpu/program.ts";
 import type { Tensor } from "../../../src/gpu/tensor.ts";
-import type { GraphBuilder, Value } from "../../../src/onnx/export/graph.ts";
+import type { GraphBuilder, Value } from "../../../src/backends/onnx/export/graph.ts";
 import type { WeightPlan, WeightType } from "../../../src/weights/plan.ts";
 import type { Shapes } from "../../foreign/shapes.ts";
 

@@ -1,4 +1,4 @@
-import { conv } from "../../../src/onnx/export/layers.ts";
+import { conv } from "../../../src/backends/onnx/export/layers.ts";
 import { conv2d } from "../../../src/ops/conv2d.ts";
 import { random } from "../../gpu.ts";
 import type { BenchCase, HostTensor } from "./case.ts";

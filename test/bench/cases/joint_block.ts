@@ -2,11 +2,11 @@
  * One block of SD3.5-medium with dual attention: adaLN from `temb`, two attentions, both streams'
  * feed-forward.
  */
-import { silu } from "../../../src/onnx/export/layers.ts";
-import { jointBlock } from "../../../src/onnx/export/transformer.ts";
-import { JointBlock } from "../../../src/transformer/joint_block.ts";
-import { ModulationBuilder } from "../../../src/transformer/modulation.ts";
-import { transformerConfig } from "../../../src/models/configs.ts";
+import { silu } from "../../../src/backends/onnx/export/layers.ts";
+import { jointBlock } from "../../../src/backends/onnx/export/transformer.ts";
+import { JointBlock } from "../../../src/models/sd3/transformer/joint_block.ts";
+import { ModulationBuilder } from "../../../src/models/sd3/transformer/modulation.ts";
+import { transformerConfig } from "../../../src/models/sd3/configs.ts";
 import { transformerShapes } from "../../foreign/shapes.ts";
 import { random } from "../../gpu.ts";
 import type { BenchCase } from "./case.ts";

@@ -1,5 +1,5 @@
 import { linear } from "../../../src/ops/linear.ts";
-import { linear as graphLinear } from "../../../src/onnx/export/layers.ts";
+import { linear as graphLinear } from "../../../src/backends/onnx/export/layers.ts";
 import { random } from "../../gpu.ts";
 import type { QuantType } from "../../../src/gpu/quantized.ts";
 import type { BenchCase } from "./case.ts";

@@ -3,7 +3,7 @@ import {
   groupNorm as graphGroupNorm,
   layerNorm as graphLayerNorm,
   silu,
-} from "../../../src/onnx/export/layers.ts";
+} from "../../../src/backends/onnx/export/layers.ts";
 import { activation } from "../../../src/ops/activation.ts";
 import { add } from "../../../src/ops/add.ts";
 import { groupNorm } from "../../../src/ops/group_norm.ts";

@@ -1,0 +1,171 @@
+/**
+ * One step of a batch of samples as commands: which rows the prediction needs, what is copied in and
+ * out, and each sample's coefficients.
+ */
+import type { Gpu } from "../gpu/device.ts";
+import { copyTensor } from "../gpu/program.ts";
+import { rowsOf, type Tensor } from "../gpu/tensor.ts";
+import type {
+  EncodedStep,
+  PreparedText,
+  StepInputs,
+  TransformerComponent,
+} from "../models/sd3/components.ts";
+import { type GuidedStepRecord, packSteps } from "../ops/guided_step.ts";
+import type { SkipLayerGuidance } from "../requests/types.ts";
+
+/** What the scheduler says of one step; see `GuidedStepRecord` for the coefficients' formula. */
+export interface ScheduledStep {
+  readonly timestep: number;
+  readonly sigma: number;
+  readonly sample: number;
+  readonly velocity: number;
+  readonly noise: number;
+}
+
+/** One image on its way: plain state of its request, moved forward by the loop. */
+export interface Sample {
+  /** f32 [1, C, h, w], owned by the request; holds the result in the end. */
+  readonly latents: Tensor;
+  readonly text: PreparedText;
+  /** Absent without guidance. */
+  readonly negativeText?: PreparedText | undefined;
+  readonly guidanceScale: number;
+  readonly skipLayerGuidance?: SkipLayerGuidance | undefined;
+  readonly steps: readonly ScheduledStep[];
+  /** Fresh noise for a step whose `noise` coefficient is not 0. */
+  readonly drawNoise?: (() => Float32Array<ArrayBuffer>) | undefined;
+  readonly signal?: AbortSignal | undefined;
+  /** Where the latents after this step (counted from 1) are copied to, for a preview. */
+  readonly snapshot?: ((step: number) => Tensor | undefined) | undefined;
+  /** After each step, counted from 1, when the device has done it. A throw ends the sample. */
+  readonly onStep?: ((step: number) => void) | undefined;
+}
+
+/** A sample and how far it is. */
+export interface Progress {
+  readonly sample: Sample;
+  /** Index of its next step. */
+  readonly next: number;
+  /** Drawn for the next step: kept until the step is submitted, so that a second try has the same. */
+  noise?: Float32Array<ArrayBuffer> | undefined;
+}
+
+/** The next step of every sample in `batch`, all of which have one latent size and text length. */
+export async function encodeStep(
+  gpu: Gpu,
+  transformer: TransformerComponent,
+  batch: readonly Progress[],
+): Promise<{ readonly rows: number; readonly commands: EncodedStep }> {
+  const [first] = batch;
+  const { latents, text } = first!.sample;
+  const skip = skipLayers(first!);
+  const { rows, skipRows, records } = layOut(batch, skip.length > 0);
+  const step = await transformer.step({
+    height: latents.shape[2]!,
+    width: latents.shape[3]!,
+    contextLength: text.context.shape[1]!,
+    samples: batch.length,
+    rows: rows.length,
+    skipRows: skipRows.length,
+    skipLayers: skip,
+    noise: batch.some((member) => current(member).noise !== 0),
+  });
+  const writes: [Tensor, ArrayBufferView<ArrayBuffer>][] = [
+    [step.inputs.timesteps, timesteps(rows)],
+    [step.records, packSteps(records)],
+  ];
+  if (step.skipInputs) writes.push([step.skipInputs.timesteps, timesteps(skipRows)]);
+  for (const [i, member] of step.noise ? batch.entries() : []) {
+    if (current(member).noise === 0) continue;
+    member.noise ??= drawn(member.sample);
+    writes.push([rowsOf(step.noise!, i), member.noise]);
+  }
+  const commands = await step.encode({
+    before: (encoder) => {
+      fill(encoder, step.inputs, rows);
+      if (step.skipInputs) fill(encoder, step.skipInputs, skipRows);
+      for (const [i, { sample }] of batch.entries()) {
+        copyTensor(encoder, sample.latents, rowsOf(step.samples, i));
+      }
+    },
+    after: (encoder) => {
+      for (const [i, { sample, next }] of batch.entries()) {
+        copyTensor(encoder, rowsOf(step.samples, i), sample.latents);
+        const snapshot = sample.snapshot?.(next + 1);
+        if (snapshot) copyTensor(encoder, sample.latents, snapshot);
+      }
+    },
+    write: () => {
+      for (const [tensor, values] of writes) gpu.write(tensor, values);
+    },
+  });
+  return { rows: rows.length + skipRows.length, commands };
+}
+
+function timesteps(rows: readonly Row[]): Float32Array<ArrayBuffer> {
+  return new Float32Array(rows.map(({ member }) => current(member).timestep));
+}
+
+function fill(encoder: GPUCommandEncoder, inputs: StepInputs, rows: readonly Row[]): void {
+  for (const [i, { member, text }] of rows.entries()) {
+    copyTensor(encoder, member.sample.latents, rowsOf(inputs.latents, i));
+    copyTensor(encoder, text.context, rowsOf(inputs.context, i));
+    copyTensor(encoder, text.pooled, rowsOf(inputs.pooled, i));
+  }
+}
+
+/** One row of a prediction. */
+interface Row {
+  readonly member: Progress;
+  readonly text: PreparedText;
+}
+
+interface Layout {
+  readonly rows: readonly Row[];
+  readonly skipRows: readonly Row[];
+  readonly records: readonly GuidedStepRecord[];
+}
+
+/** Which rows a batch needs, and where each sample finds its own. */
+function layOut(batch: readonly Progress[], withSkip: boolean): Layout {
+  const rows: Row[] = [];
+  const places = batch.map((member) => {
+    const { text, negativeText } = member.sample;
+    const conditional = rows.push({ member, text }) - 1;
+    const unconditional = negativeText && rows.push({ member, text: negativeText }) - 1;
+    return { conditional, unconditional };
+  });
+  const skipRows = withSkip ? batch.map((member) => ({ member, text: member.sample.text })) : [];
+  const records = batch.map((member, i) => {
+    const { sample } = member;
+    const { sample: keep, velocity, noise } = current(member);
+    return {
+      ...places[i]!,
+      skipped: withSkip ? rows.length + i : undefined,
+      guidance: sample.guidanceScale,
+      skipScale: sample.skipLayerGuidance?.scale ?? 0,
+      sample: keep,
+      velocity,
+      noise,
+    };
+  });
+  return { rows, skipRows, records };
+}
+
+function drawn({ drawNoise }: Sample): Float32Array<ArrayBuffer> {
+  if (!drawNoise) throw new TypeError("A step adds noise, but its sample draws none");
+  return drawNoise();
+}
+
+function current({ sample, next }: Progress): ScheduledStep {
+  return sample.steps[next]!;
+}
+
+/** Layers that the next step also predicts without; diffusers applies them under guidance only. */
+export function skipLayers({ sample, next }: Progress): readonly number[] {
+  const { skipLayerGuidance: skip, negativeText, steps } = sample;
+  if (!skip || !negativeText) return [];
+  const active = next > steps.length * skip.start && next < steps.length * skip.stop;
+  return active ? skip.layers : [];
+}

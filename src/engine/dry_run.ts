@@ -1,0 +1,54 @@
+/** What a request would do, without a GPU: parameters, token ids, schedule, memory. */
+import type { WeightType } from "../weights/plan.ts";
+import type { FileSource } from "../weights/source.ts";
+import { MemoryPlanner } from "./memory_planner.ts";
+import { describeModel, tokenize } from "../models/sd3/describe.ts";
+import { toParameters } from "../requests/parameters.ts";
+import { resolveRequest } from "../requests/request.ts";
+import { scheduleSteps } from "../pipeline/schedule.ts";
+import type { GenerateRequest } from "../requests/types.ts";
+
+/** A plain object for JSON; see the README for its fields. */
+export async function dryRun(
+  source: FileSource,
+  request: GenerateRequest,
+  weightType: WeightType = "auto",
+) {
+  const model = await describeModel(source);
+  const resolved = resolveRequest(request, model.info);
+  const { maxSequenceLength } = resolved;
+  const tokenized = async (triple: readonly [string, string, string]) =>
+    await tokenize(model.tokenizers, triple, maxSequenceLength);
+  const ids = ({ tokens }: Awaited<ReturnType<typeof tokenized>>) => ({
+    clip_l: [...tokens.clipL],
+    clip_g: [...tokens.clipG],
+    t5: [...tokens.t5],
+  });
+  const prompt = await tokenized([resolved.prompt, resolved.prompt2, resolved.prompt3]);
+  const negative = await tokenized([
+    resolved.negativePrompt,
+    resolved.negativePrompt2,
+    resolved.negativePrompt3,
+  ]);
+  const { timesteps, sigmas } = scheduleSteps(model, resolved);
+  const planner = await MemoryPlanner.open(model, undefined, { weightType });
+  const plan = await planner.plan(resolved, { maxBatch: resolved.numImagesPerPrompt });
+  const { weights } = planner;
+  const { share } = plan;
+  const arena = planner.arenaWith(plan);
+  return {
+    model: model.info.name,
+    weight_type: weightType,
+    parameters: toParameters(resolved),
+    seeds: Array.from({ length: resolved.numImagesPerPrompt }, (_, k) => resolved.seed + k),
+    tokens: ids(prompt),
+    negative_tokens: ids(negative),
+    truncated: [
+      ...prompt.truncated.map((cut) => ({ ...cut, field: "prompt" })),
+      ...negative.truncated.map((cut) => ({ ...cut, field: "negative_prompt" })),
+    ],
+    timesteps: [...timesteps],
+    sigmas: [...sigmas],
+    memory: { weights, arena, request: share, total: weights + arena + share },
+  };
+}

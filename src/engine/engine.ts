@@ -1,0 +1,299 @@
+/**
+ * A model on a device, answering requests: what the server's worker, the page's worker and the
+ * command line open. Admission by memory happens here, so that no caller can forget it.
+ */
+import { type AdapterSummary, type Gpu, openGpu } from "../gpu/device.ts";
+import type { EngineChoice } from "../backends/onnx/directory.ts";
+import type { WeightType } from "../weights/plan.ts";
+import type { FileSource } from "../weights/source.ts";
+import { Admission, type Need } from "./admission.ts";
+import { BatchLimits } from "../denoise/batch_limits.ts";
+import { tryBatches } from "./batch_trial.ts";
+import { BusyError, InvalidRequestError } from "../requests/errors.ts";
+import { loadModel, type OnnxEngine } from "../backends/load.ts";
+import { type MemoryPlan, MemoryPlanner } from "./memory_planner.ts";
+import { describeModel } from "../models/sd3/describe.ts";
+import { resolveRequest } from "../requests/request.ts";
+import { RequestScopedPipeline } from "../server_async/request_scoped.ts";
+import { type PipelineOptions, StableDiffusion3Pipeline } from "../pipeline/stable_diffusion_3.ts";
+import { Tuning, type TuningOptions } from "./tuning.ts";
+import type {
+  AdapterReport,
+  Engine,
+  EngineStatus,
+  GenerateOptions,
+  GenerateRequest,
+  GenerateResult,
+  RequestPlan,
+  ResolvedRequest,
+} from "../requests/types.ts";
+
+export interface EngineOptions extends Omit<PipelineOptions, "maxBatch"> {
+  /** An open device; the engine takes it over. Default: a new one. */
+  readonly gpu?: Gpu | undefined;
+  /** Which engine runs the networks. Default: `auto` where `onnx` is given, else `wgsl`. */
+  readonly engine?: EngineChoice | undefined;
+  /** The second engine, `src/backends/onnx/load.ts`. */
+  readonly onnx?: OnnxEngine | undefined;
+  /** How the weights of our own networks lie in GPU memory. Default: "auto". */
+  readonly weightType?: WeightType | undefined;
+  /** Bytes of GPU memory that weights, arena and requests may take together. */
+  readonly memoryBudget?: number | undefined;
+  /** Requests that may wait for memory before further ones are refused. */
+  readonly maxWaiting?: number | undefined;
+  /** Most samples in one step. Default: measured, see `BatchLimits`. */
+  readonly maxBatch?: number | undefined;
+  /** Has kernels and batch sizes chosen by timing them. Default: kernels by the kind of adapter. */
+  readonly tuning?: TuningOptions | undefined;
+  /** Bits of the SIMD vectors that the driver was asked for, for status and tuning. */
+  readonly vectorBits?: number | undefined;
+  /** Bytes of the checkpoint read so far, and of all of it. */
+  readonly onLoadProgress?: ((bytesDone: number, bytesTotal: number) => void) | undefined;
+  readonly signal?: AbortSignal | undefined;
+}
+
+const defaultWaiting = 64;
+/** What requests may add to the weights where no budget is given. */
+const defaultHeadroom = 8 * 2 ** 30;
+
+/** Opens a device, loads the model in `source` and waits for requests. */
+export async function openEngine(source: FileSource, options: EngineOptions = {}): Promise<Engine> {
+  let tuning: Tuning | undefined;
+  const limits = new BatchLimits({
+    ceiling: options.maxBatch,
+    fixed: options.maxBatch !== undefined,
+    known: (tokens) => tuning?.batch(tokens),
+    onSettled: (tokens, entry) => tuning?.keepBatch(tokens, entry),
+  });
+  const model = await describeModel(source, options.engine ?? (options.onnx ? "auto" : "wgsl"));
+  const gpu = options.gpu ?? await openGpu();
+  try {
+    if (options.tuning) {
+      tuning = await Tuning.open(gpu, model, {
+        ...options.tuning,
+        vectorBits: options.vectorBits,
+      });
+    }
+    const components = await loadModel(model, gpu, {
+      signal: options.signal,
+      onProgress: options.onLoadProgress,
+      onnx: options.onnx,
+      weightType: options.weightType,
+    });
+    const pipeline = new StableDiffusion3Pipeline(gpu, model, components, {
+      ...options,
+      maxBatch: limits.limit,
+      onTurn: (turn) => {
+        limits.observe(turn);
+        options.onTurn?.(turn);
+      },
+    });
+    const planner = await MemoryPlanner.open(model, gpu, options);
+    const engine = new LocalEngine(gpu, pipeline, planner, limits, tuning, options);
+    await engine.planDefault();
+    if (tuning) await engine.measureBatches(tuning, options.signal);
+    return engine;
+  } catch (error) {
+    gpu.destroy();
+    throw error;
+  }
+}
+
+class LocalEngine implements Engine {
+  readonly closed: Promise<Error | undefined>;
+  readonly #gpu: Gpu;
+  readonly #pipeline: StableDiffusion3Pipeline;
+  readonly #scoped: RequestScopedPipeline<StableDiffusion3Pipeline>;
+  readonly #planner: MemoryPlanner;
+  readonly #limits: BatchLimits;
+  readonly #tuning: Tuning | undefined;
+  readonly #admission: Admission;
+  readonly #vectorBits: number | undefined;
+  readonly #weightType: WeightType;
+  readonly #closing = new AbortController();
+  readonly #close = Promise.withResolvers<undefined>();
+  readonly #running = new Set<Promise<unknown>>();
+  #total = 0;
+  #active = 0;
+  #defaultRequest: RequestPlan = { share: 0, arena: 0, maxBatch: 1 };
+
+  constructor(
+    gpu: Gpu,
+    pipeline: StableDiffusion3Pipeline,
+    planner: MemoryPlanner,
+    limits: BatchLimits,
+    tuning: Tuning | undefined,
+    options: EngineOptions,
+  ) {
+    const { promptCache } = pipeline;
+    this.#gpu = gpu;
+    this.#pipeline = pipeline;
+    this.#scoped = new RequestScopedPipeline(pipeline);
+    this.#planner = planner;
+    this.#limits = limits;
+    this.#tuning = tuning;
+    this.#admission = new Admission({
+      budget: options.memoryBudget ?? planner.weights + defaultHeadroom,
+      maxWaiting: options.maxWaiting ?? defaultWaiting,
+      idleBytes: () => promptCache.idleBytes,
+      trim: (bytes) => promptCache.trim(bytes),
+    });
+    this.#vectorBits = options.vectorBits;
+    this.#weightType = options.weightType ?? "auto";
+    const failures = options.onnx ? [options.onnx.runtimeFailed] : [];
+    this.closed = Promise.race([this.#close.promise, gpu.lost, ...failures]);
+  }
+
+  /** Measures what a request of the default size takes, for the status; nothing if it cannot run. */
+  async planDefault(): Promise<void> {
+    const request = resolveRequest({ prompt: "" }, this.#pipeline.model.info);
+    const plan = await this.#planIfPossible(request);
+    if (!plan) return;
+    this.#defaultRequest = {
+      share: plan.share,
+      arena: this.#planner.arenaWith(plan),
+      maxBatch: plan.maxBatch,
+    };
+  }
+
+  /**
+   * Finds the batch size for the default request, unless it is known. Nobody waits for the engine's
+   * answers yet, so that nobody is disturbed.
+   */
+  async measureBatches(tuning: Tuning, signal?: AbortSignal): Promise<void> {
+    const asked = { prompt: "", ...tuning.request };
+    const request = resolveRequest(asked, this.#pipeline.model.info);
+    const tokens = this.#tokens(request);
+    if (tuning.batchSeconds <= 0 || this.#limits.isSettled(tokens)) return;
+    const plan = await this.#planIfPossible(request);
+    if (!plan) return;
+    const room = this.#admission.budget - this.#planner.baseWith(plan);
+    const samples = Math.min(plan.maxBatch, Math.floor(room / plan.share));
+    if (samples < 1) return;
+    const leave = await this.#admission.admit(
+      { ...this.#need(plan), share: samples * plan.share },
+      { signal },
+    );
+    try {
+      await tryBatches(this.#pipeline, {
+        limits: this.#limits,
+        request,
+        samples,
+        seconds: tuning.batchSeconds,
+        speed: () => tuning.speed,
+        signal,
+      });
+    } finally {
+      leave();
+    }
+  }
+
+  generate(request: GenerateRequest, options: GenerateOptions = {}): Promise<GenerateResult> {
+    const result = this.#generate(request, options);
+    const ended = result.catch(() => {}).finally(() => this.#running.delete(ended));
+    this.#running.add(ended);
+    return result;
+  }
+
+  async #generate(request: GenerateRequest, options: GenerateOptions): Promise<GenerateResult> {
+    const started = performance.now();
+    this.#total++;
+    const closing = this.#closing.signal;
+    const signal = options.signal ? AbortSignal.any([options.signal, closing]) : closing;
+    signal.throwIfAborted();
+    const resolved = resolveRequest(request, this.#pipeline.model.info);
+    const plan = await this.#plan(resolved, Boolean(options.previewEvery && options.onProgress));
+    const { onProgress } = options;
+    const leave = await this.#admission.admit(this.#need(plan), { signal, onProgress });
+    const queued = (performance.now() - started) / 1000;
+    this.#active++;
+    try {
+      const result = await this.#scoped.generate(resolved, { ...options, signal });
+      const { timings } = result;
+      return { ...result, timings: { ...timings, queued, total: queued + timings.total } };
+    } finally {
+      this.#active--;
+      leave();
+    }
+  }
+
+  status(): EngineStatus {
+    const { ledger } = this.#gpu;
+    const { hits, misses } = this.#pipeline.promptCache;
+    return {
+      model: this.#pipeline.model.info,
+      engines: Object.fromEntries(this.#pipeline.model.engines),
+      weightType: this.#weightType,
+      memory: {
+        weights: ledger.bytes("weights"),
+        arena: ledger.bytes("arena") + ledger.bytes("other"),
+        requests: ledger.bytes("requests"),
+        cache: ledger.bytes("cache"),
+        budget: this.#admission.budget,
+      },
+      adapter: reportAdapter(this.#gpu.adapter, this.#gpu.device, this.#vectorBits),
+      requests: { total: this.#total, active: this.#active, waiting: this.#admission.waiting },
+      promptCache: { hits, misses },
+      defaultRequest: this.#defaultRequest,
+      ...(this.#tuning && { tuning: this.#tuning.report(this.#limits) }),
+    };
+  }
+
+  /** Ends all requests with `BusyError`, then frees the device. */
+  async close(): Promise<void> {
+    const reason = new BusyError("The engine is closing");
+    this.#admission.close(reason);
+    this.#closing.abort(reason);
+    await Promise.all(this.#running);
+    await this.#tuning?.saved();
+    this.#pipeline.dispose();
+    this.#gpu.destroy();
+    this.#close.resolve(undefined);
+    await this.#gpu.lost;
+  }
+
+  #plan(request: ResolvedRequest, previews: boolean): Promise<MemoryPlan> {
+    return this.#planner.plan(request, {
+      maxBatch: this.#limits.most(this.#tokens(request)),
+      budget: this.#admission.budget - this.#pipeline.promptCache.pinnedBytes,
+      previews,
+    });
+  }
+
+  /** Nothing for a request that the device cannot run: smaller images may still be made. */
+  #planIfPossible(request: ResolvedRequest): Promise<MemoryPlan | undefined> {
+    return this.#plan(request, false).catch((error) => {
+      if (error instanceof InvalidRequestError) return undefined;
+      throw error;
+    });
+  }
+
+  #need(plan: MemoryPlan): Need {
+    return {
+      base: () => this.#planner.baseWith(plan) + this.#pipeline.promptCache.pinnedBytes,
+      share: plan.share,
+      onAdmitted: () => {
+        this.#planner.commit(plan);
+        this.#limits.bound(plan.tokens, plan.maxBatch);
+      },
+    };
+  }
+
+  #tokens({ height, width }: ResolvedRequest): number {
+    return height * width / this.#pipeline.model.info.sizeMultiple ** 2;
+  }
+}
+
+function reportAdapter(
+  { vendor, architecture, description }: AdapterSummary,
+  device: GPUDevice,
+  vectorBits?: number,
+): AdapterReport {
+  return {
+    vendor,
+    architecture,
+    description,
+    features: [...device.features].sort(),
+    ...(vectorBits !== undefined && { vectorBits }),
+  };
+}

@@ -1,0 +1,222 @@
+/**
+ * What a request will take of the GPU's memory, known before it starts: a twin of the pipeline runs
+ * one step of it on a device that holds nothing, and its ledger is read.
+ *
+ * Every trial runs on a device of its own whose arena begins as that of the shapes committed so far,
+ * so that a request which is measured and then refused leaves no trace.
+ */
+import { LRUCache } from "lru-cache";
+import type { Gpu } from "../gpu/device.ts";
+import { type DeviceModel, dryGpu } from "../gpu/dry_device.ts";
+import { BindingLimitError } from "../gpu/errors.ts";
+import { elements } from "../gpu/tensor.ts";
+import { InvalidRequestError } from "../requests/errors.ts";
+import { type Components, layOutModel, type LoadModelOptions } from "../backends/load.ts";
+import type { ModelDescription } from "../models/sd3/describe.ts";
+import { StableDiffusion3Pipeline } from "../pipeline/stable_diffusion_3.ts";
+import type { ResolvedRequest } from "../requests/types.ts";
+
+export interface MemoryPlan {
+  /** Bytes of the arena's slots, falling, after this request and all committed before it. */
+  readonly slots: readonly number[];
+  /** Bytes that count as arena and are no slots: textures, programs' parameters, a decoded image. */
+  readonly fixed: number;
+  /** Bytes that one encoding and one readback need for a moment; only one of each runs. */
+  readonly workspace: number;
+  /** Bytes that this request holds alone while it runs: latents, previews, prompts' embeddings. */
+  readonly share: number;
+  /** Patches of one image. */
+  readonly tokens: number;
+  /** Samples of one step that the arena was measured for. */
+  readonly maxBatch: number;
+}
+
+export interface PlanOptions {
+  /** Most samples of one step to plan for. */
+  readonly maxBatch: number;
+  /** Bytes that everything may take: the batch is planned smaller where it would not fit. */
+  readonly budget?: number | undefined;
+  /** Whether the request asks for previews. */
+  readonly previews?: boolean | undefined;
+}
+
+/** Previews of one request on their way: one being read, one being made. */
+const previewsInFlight = 2;
+const plansKept = 256;
+
+export class MemoryPlanner {
+  /** Bytes of all networks. */
+  readonly weights: number;
+  readonly #model: ModelDescription;
+  readonly #like: DeviceModel | undefined;
+  readonly #components: (gpu: Gpu) => Promise<Components>;
+  readonly #decodeBytes: number | undefined;
+  readonly #plans = new LRUCache<string, Promise<MemoryPlan>>({ max: plansKept });
+  #slots: readonly number[] = [];
+  #fixed = 0;
+  #workspace = 0;
+
+  private constructor(
+    weights: number,
+    model: ModelDescription,
+    like: DeviceModel | undefined,
+    components: (gpu: Gpu) => Promise<Components>,
+    decodeBytes: number | undefined,
+  ) {
+    this.weights = weights;
+    this.#model = model;
+    this.#like = like;
+    this.#components = components;
+    this.#decodeBytes = decodeBytes;
+  }
+
+  /**
+   * @param like the device to plan for; without one, limits as GPUs offer them
+   * @param decodeBytes as the pipeline's own
+   * @param weightType as the model is loaded
+   */
+  static async open(
+    model: ModelDescription,
+    like?: DeviceModel,
+    { decodeBytes, onnx, weightType }:
+      & { decodeBytes?: number | undefined }
+      & Pick<LoadModelOptions, "onnx" | "weightType"> = {},
+  ): Promise<MemoryPlanner> {
+    const gpu = dryGpu(like);
+    const components = await layOutModel(model, gpu, { onnx, weightType });
+    return new MemoryPlanner(gpu.ledger.bytes("weights"), model, like, components, decodeBytes);
+  }
+
+  /** Plans one request; requests of one shape share their plan. */
+  plan(request: ResolvedRequest, options: PlanOptions): Promise<MemoryPlan> {
+    const { height, width, maxSequenceLength, numImagesPerPrompt, skipLayerGuidance } = request;
+    const key = JSON.stringify([
+      height,
+      width,
+      maxSequenceLength,
+      numImagesPerPrompt,
+      request.guidanceScale > 1,
+      hasNegativePrompt(request),
+      skipLayerGuidance?.layers,
+      options,
+    ]);
+    let plan = this.#plans.get(key);
+    if (!plan) {
+      this.#plans.set(key, plan = this.#fitting(request, options));
+      plan.catch(() => this.#plans.delete(key));
+    }
+    return plan;
+  }
+
+  /** Bytes of weights, arena and workspace once this request was let in, too. */
+  baseWith(plan: MemoryPlan): number {
+    return this.weights + this.arenaWith(plan) + Math.max(this.#workspace, plan.workspace);
+  }
+
+  /** Bytes that the arena grows to with this request and all that were let in before. */
+  arenaWith({ slots, fixed }: MemoryPlan): number {
+    return sum(larger(this.#slots, slots)) + Math.max(this.#fixed, fixed);
+  }
+
+  /** The request was let in: later plans come on top of it. */
+  commit({ slots, fixed, workspace }: MemoryPlan): void {
+    this.#slots = larger(this.#slots, slots);
+    this.#fixed = Math.max(this.#fixed, fixed);
+    this.#workspace = Math.max(this.#workspace, workspace);
+  }
+
+  async #fitting(request: ResolvedRequest, options: PlanOptions): Promise<MemoryPlan> {
+    const { budget = Infinity } = options;
+    for (let samples = options.maxBatch;; samples = Math.floor(samples / 2)) {
+      try {
+        const plan = await this.#measure(request, samples, options.previews ?? false);
+        if (samples <= 1 || this.baseWith(plan) + plan.share <= budget) return plan;
+      } catch (error) {
+        // Some activation is larger than the device binds: fewer samples make it smaller.
+        if (!(error instanceof BindingLimitError)) throw error;
+        if (samples <= 1) throw tooLarge(request, error);
+      }
+    }
+  }
+
+  /** Encodes, takes `samples` images one step further together and decodes one, all on nothing. */
+  async #measure(
+    request: ResolvedRequest,
+    samples: number,
+    previews: boolean,
+  ): Promise<MemoryPlan> {
+    const gpu = dryGpu(this.#like);
+    gpu.arena.reserve(this.#slots);
+    const pipeline = new StableDiffusion3Pipeline(gpu, this.#model, await this.#components(gpu), {
+      maxBatch: () => samples,
+      promptCacheBytes: 0,
+      decodeBytes: this.#decodeBytes,
+    });
+    const skip = request.skipLayerGuidance;
+    const trial = {
+      ...request,
+      prompt: "a",
+      sigmas: undefined,
+      // Enough steps for one with layers skipped.
+      numInferenceSteps: skip ? 3 : 1,
+      skipLayerGuidance: skip && { ...skip, start: 0.1, stop: 0.5 },
+    };
+    const shape = pipeline.latentShape(request.height, request.width);
+    const steps = pipeline.schedule(trial);
+    const { text, negativeText, release } = await pipeline.encode(trial, undefined);
+    const textBytes = text.context.byteLength + text.pooled.byteLength;
+    const images = Array.from(
+      { length: samples },
+      () => gpu.createTensor(shape, "latents", "requests"),
+    );
+    const drawNoise = () => new Float32Array(elements(shape));
+    await Promise.all(images.map((latents) =>
+      pipeline.batcher.denoise({
+        ...{ latents, text, negativeText, steps, drawNoise },
+        guidanceScale: request.guidanceScale,
+        skipLayerGuidance: trial.skipLayerGuidance,
+      })
+    ));
+    release();
+    await pipeline.decodeStage.decode(images[0]!);
+    if (previews) await pipeline.previewProjection.get();
+
+    const { ledger, arena } = gpu;
+    const texts = hasNegativePrompt(request) ? 2 : 1;
+    const latents = 4 * elements(shape) * request.numImagesPerPrompt;
+    return {
+      slots: arena.sizes,
+      // The networks' weights are elsewhere: these are tables made for this request's lengths.
+      fixed: ledger.peakOf("arena") - sum(arena.sizes) + ledger.bytes("weights"),
+      workspace: ledger.peakOf("cache") - textBytes + ledger.peakOf("other"),
+      share: latents * (1 + (previews ? previewsInFlight : 0)) + texts * textBytes,
+      tokens: request.height * request.width / this.#model.info.sizeMultiple ** 2,
+      maxBatch: samples,
+    };
+  }
+}
+
+function tooLarge({ height, width }: ResolvedRequest, { message }: Error) {
+  return new InvalidRequestError(
+    "height",
+    `height ${height} and width ${width} are more than this device can work on: ${message}`,
+  );
+}
+
+/** The empty negative prompt is everybody's: the prompt cache keeps it. */
+function hasNegativePrompt(request: ResolvedRequest): boolean {
+  const { negativePrompt, negativePrompt2, negativePrompt3 } = request;
+  return request.guidanceScale > 1 &&
+    [negativePrompt, negativePrompt2, negativePrompt3].some((prompt) => prompt !== "");
+}
+
+function larger(a: readonly number[], b: readonly number[]): number[] {
+  return Array.from(
+    { length: Math.max(a.length, b.length) },
+    (_, i) => Math.max(a[i] ?? 0, b[i] ?? 0),
+  );
+}
+
+function sum(values: readonly number[]): number {
+  return values.reduce((a, b) => a + b, 0);
+}

@@ -1,0 +1,86 @@
+/** The encoder of AutoencoderKL (diffusers `vae.py`): an image to the moments of its latents. */
+import type { Recorder } from "../../../gpu/program.ts";
+import type { Tensor } from "../../../gpu/tensor.ts";
+import type { VaeConfig } from "../configs.ts";
+import { imageToNhwc } from "../../../ops/nchw_to_nhwc.ts";
+import { nhwcToNchw } from "../../../ops/nhwc_to_nchw.ts";
+import type { WeightPlan } from "../../../weights/plan.ts";
+import { Conv2d, GroupNorm, MidBlock, ResnetBlock } from "./blocks.ts";
+
+interface DownBlock {
+  readonly resnets: readonly ResnetBlock[];
+  readonly downsampler: Conv2d | undefined;
+}
+
+/** Channels of the first convolution's input: RGB, padded with zeros to what the kernels load. */
+const paddedChannels = 8;
+
+export class VaeEncoder {
+  readonly config: VaeConfig;
+  readonly #convIn: Conv2d;
+  readonly #down: readonly DownBlock[];
+  readonly #mid: MidBlock;
+  readonly #normOut: GroupNorm;
+  readonly #convOut: Conv2d;
+  readonly #quant: Conv2d | undefined;
+
+  constructor(config: VaeConfig, plan: WeightPlan) {
+    this.config = config;
+    const { block_out_channels: widths, norm_num_groups: groups } = config;
+    const moments = 2 * config.latent_channels;
+    this.#convIn = new Conv2d(plan, "encoder.conv_in", config.in_channels, widths[0]!);
+    this.#down = widths.map((width, i) => {
+      const path = `encoder.down_blocks.${i}`;
+      const inputs = i === 0 ? width : widths[i - 1]!;
+      return {
+        resnets: Array.from(
+          { length: config.layers_per_block },
+          (_, j) =>
+            new ResnetBlock(plan, `${path}.resnets.${j}`, j === 0 ? inputs : width, width, groups),
+        ),
+        downsampler: i === widths.length - 1
+          ? undefined
+          : new Conv2d(plan, `${path}.downsamplers.0.conv`, width, width),
+      };
+    });
+    const last = widths.at(-1)!;
+    this.#mid = new MidBlock(
+      plan,
+      "encoder.mid_block",
+      last,
+      groups,
+      config.mid_block_add_attention,
+    );
+    this.#normOut = new GroupNorm(plan, "encoder.conv_norm_out", groups, last);
+    this.#convOut = new Conv2d(plan, "encoder.conv_out", last, moments);
+    this.#quant = config.use_quant_conv
+      ? new Conv2d(plan, "quant_conv", moments, moments, 1)
+      : undefined;
+  }
+
+  /**
+   * Records the encoding of images f32 [B, 3, H, W] in [-1, 1] to moments [B, 2 * latent_channels,
+   * H / 8, W / 8]: the mean in the first half of the channels, the log variance in the second.
+   */
+  forward(rec: Recorder, image: Tensor): Tensor {
+    let x = imageToNhwc(rec, { x: image, channels: paddedChannels, label: "encoder.input" });
+    const replace = (next: Tensor) => {
+      rec.release(x);
+      x = next;
+    };
+    replace(this.#convIn.forward(rec, x));
+    for (const { resnets, downsampler } of this.#down) {
+      for (const resnet of resnets) x = resnet.forward(rec, x);
+      if (downsampler) {
+        replace(downsampler.forward(rec, x, { stride: 2, padding: "asymmetric" }));
+      }
+    }
+    x = this.#mid.forward(rec, x);
+    replace(this.#normOut.forward(rec, x, { silu: true }));
+    replace(this.#convOut.forward(rec, x));
+    if (this.#quant) replace(this.#quant.forward(rec, x));
+    const moments = nhwcToNchw(rec, { x, label: "encoder.moments" });
+    rec.release(x);
+    return moments;
+  }
+}
