@@ -7,7 +7,7 @@
  */
 import type { BatchEntry } from "../gpu/tuning_cache.ts";
 import type { TurnReport } from "./batcher.ts";
-import type { BatchReport } from "../requests/types.ts";
+import type { BatchReport } from "../engine/types.ts";
 
 export interface BatchLimitsOptions {
   /** Most samples in one step; default 16. */

@@ -3,7 +3,7 @@
  * that find no room wait in line, first come first served, and past a bound they are refused.
  */
 import { BusyError, InvalidRequestError } from "../requests/errors.ts";
-import type { GenerateOptions } from "../requests/types.ts";
+import type { GenerateOptions } from "./types.ts";
 
 export interface AdmissionOptions {
   /** Bytes that everything together may take. */

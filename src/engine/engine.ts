@@ -22,11 +22,10 @@ import type {
   Engine,
   EngineStatus,
   GenerateOptions,
-  GenerateRequest,
   GenerateResult,
   RequestPlan,
-  ResolvedRequest,
-} from "../requests/types.ts";
+} from "./types.ts";
+import type { GenerateRequest, ResolvedRequest } from "../requests/types.ts";
 
 export interface EngineOptions extends Omit<PipelineOptions, "maxBatch"> {
   /** An open device; the engine takes it over. Default: a new one. */

@@ -11,7 +11,8 @@ import {
 } from "../gpu/tuning_cache.ts";
 import type { BatchLimits } from "../denoise/batch_limits.ts";
 import type { ModelDescription } from "../models/sd3/describe.ts";
-import type { GenerateRequest, TuningReport } from "../requests/types.ts";
+import type { GenerateRequest } from "../requests/types.ts";
+import type { TuningReport } from "./types.ts";
 
 export interface TuningOptions {
   /** Keeps results for later processes. Default: they last as long as the engine. */

@@ -7,7 +7,7 @@ import { methodNotAllowed } from "hono/method-not-allowed";
 import { routePath } from "hono/route";
 import { secureHeaders } from "hono/secure-headers";
 import type { ContentfulStatusCode } from "hono/utils/http-status";
-import type { Engine } from "../requests/types.ts";
+import type { Engine } from "../engine/types.ts";
 import { requireKey } from "./auth.ts";
 import { jsonBody } from "./body.ts";
 import type { ServerConfig } from "./config.ts";

@@ -2,7 +2,8 @@
 
 import type { Env, MiddlewareHandler } from "hono";
 import type { OpenAPIHono } from "@hono/zod-openapi";
-import type { Engine, ModelInfo } from "../requests/types.ts";
+import type { Engine } from "../engine/types.ts";
+import type { ModelInfo } from "../requests/model_info.ts";
 import type { ServerConfig } from "./config.ts";
 import type { ImageStore } from "./images.ts";
 import type { Jobs } from "./jobs.ts";

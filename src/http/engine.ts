@@ -5,13 +5,8 @@
  */
 
 import { DeviceLostError } from "../gpu/errors.ts";
-import type {
-  Engine,
-  EngineStatus,
-  GenerateOptions,
-  GenerateRequest,
-  GenerateResult,
-} from "../requests/types.ts";
+import type { Engine, EngineStatus, GenerateOptions, GenerateResult } from "../engine/types.ts";
+import type { GenerateRequest } from "../requests/types.ts";
 import { connectEngine } from "../engine/worker/client.ts";
 import type { ServerConfig } from "./config.ts";
 import type { Health } from "./context.ts";

@@ -1,12 +1,8 @@
 /** From an admitted job to images: what the two generating routes have in common. */
 
 import type { Context } from "hono";
-import type {
-  GeneratedImage,
-  GenerateRequest,
-  GenerateResult,
-  ProgressEvent,
-} from "../requests/types.ts";
+import type { GeneratedImage, GenerateResult, ProgressEvent } from "../engine/types.ts";
+import type { GenerateRequest } from "../requests/types.ts";
 import type { AppContext, AppEnv } from "./context.ts";
 import { type ErrorBody, toErrorResponse } from "./errors.ts";
 import type { Job } from "./jobs.ts";

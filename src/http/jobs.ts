@@ -4,13 +4,8 @@
  */
 
 import { BusyError, InvalidRequestError } from "../requests/errors.ts";
-import type {
-  Engine,
-  GenerateRequest,
-  GenerateResult,
-  ProgressEvent,
-  RequestCounts,
-} from "../requests/types.ts";
+import type { Engine, GenerateResult, ProgressEvent, RequestCounts } from "../engine/types.ts";
+import type { GenerateRequest } from "../requests/types.ts";
 import { CancelledError, UnavailableError } from "./errors.ts";
 
 export interface JobLimits {

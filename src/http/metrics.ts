@@ -1,7 +1,7 @@
 /** Prometheus metrics: what `GET /metrics` says. */
 
 import { Counter, Gauge, Histogram, Registry } from "prom-client";
-import type { Engine, ProgressEvent, Timings } from "../requests/types.ts";
+import type { Engine, ProgressEvent, Timings } from "../engine/types.ts";
 import type { ImageStore } from "./images.ts";
 import type { JobOutcome, Jobs } from "./jobs.ts";
 

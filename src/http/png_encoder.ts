@@ -3,7 +3,7 @@
  * that answers HTTP must not stand still for it.
  */
 
-import type { RgbImage } from "../requests/types.ts";
+import type { RgbImage } from "../image/rgb_image.ts";
 import type { PngAnswer, PngTask } from "./png_worker.ts";
 
 /** Pixels and text chunks to a PNG file. */

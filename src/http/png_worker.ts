@@ -1,7 +1,7 @@
 /** Compresses images away from the thread that answers HTTP. One message in, one out, in order. */
 
 import { encodePng } from "../image/png.ts";
-import type { RgbImage } from "../requests/types.ts";
+import type { RgbImage } from "../image/rgb_image.ts";
 
 /** What `PngEncoder` sends. */
 export interface PngTask {

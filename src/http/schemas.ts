@@ -4,7 +4,8 @@
  */
 
 import { z } from "@hono/zod-openapi";
-import type { GenerateRequest, ModelInfo } from "../requests/types.ts";
+import type { GenerateRequest } from "../requests/types.ts";
+import type { ModelInfo } from "../requests/model_info.ts";
 import type { ServerConfig } from "./config.ts";
 
 /** Largest values of fields; published in `GET /api/status`. */

@@ -3,7 +3,7 @@
  * compression; it knows no text, which is png_text.ts's part.
  */
 import { PNG } from "pngjs";
-import type { RgbImage } from "../requests/types.ts";
+import type { RgbImage } from "./rgb_image.ts";
 import { addPngText, type PngText, readPngText } from "./png_text.ts";
 
 export type { PngText } from "./png_text.ts";

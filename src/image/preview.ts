@@ -2,7 +2,7 @@
  * Small previews straight from latents: colour is nearly linear in them. The projection is fitted to
  * the model's own decoder by least squares, so it serves any autoencoder.
  */
-import type { RgbImage } from "../requests/types.ts";
+import type { RgbImage } from "./rgb_image.ts";
 
 /** Rows for each latent channel and a last one for the bias; columns r, g, b in [-1, 1]. */
 export type LatentProjection = readonly (readonly [number, number, number])[];

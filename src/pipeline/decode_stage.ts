@@ -10,7 +10,7 @@ import type { Tensor } from "../gpu/tensor.ts";
 import { spans, TileCanvas } from "../image/tiles.ts";
 import type { DecoderComponent } from "../models/sd3/components.ts";
 import { toRgba8 } from "../ops/to_rgba8.ts";
-import type { RgbImage } from "../requests/types.ts";
+import type { RgbImage } from "../image/rgb_image.ts";
 
 /** Latents that neighbouring tiles share, of a tile's edge; diffusers' `tile_overlap_factor`. */
 const overlapFraction = 0.25;

@@ -5,7 +5,7 @@ import type { Tensor } from "../gpu/tensor.ts";
 import { fitProjection, latentPreview, type LatentProjection } from "../image/preview.ts";
 import type { DecoderComponent } from "../models/sd3/components.ts";
 import { TorchCpuGenerator } from "../random/torch_cpu.ts";
-import type { RgbImage } from "../requests/types.ts";
+import type { RgbImage } from "../image/rgb_image.ts";
 
 /** Latent edge of the sample that the projection is fitted to, and of its flat patches. */
 const sampleEdge = 16;

@@ -28,11 +28,10 @@ import { scheduleSteps } from "./schedule.ts";
 import type {
   GeneratedImage,
   GenerateOptions,
-  GenerateRequest,
   GenerateResult,
-  ResolvedRequest,
   TruncatedPrompt,
-} from "../requests/types.ts";
+} from "../engine/types.ts";
+import type { GenerateRequest, ResolvedRequest } from "../requests/types.ts";
 
 export interface PipelineOptions extends Pick<BatcherOptions, "onTurn" | "encodeAhead"> {
   /** Bytes of prompt embeddings kept for later requests. */

@@ -1,6 +1,7 @@
 /** Where a request enters: defaults filled in, every value checked, before any GPU work. */
 import { InvalidRequestError } from "./errors.ts";
-import type { GenerateRequest, ModelInfo, ResolvedRequest, SkipLayerGuidance } from "./types.ts";
+import type { GenerateRequest, ResolvedRequest, SkipLayerGuidance } from "./types.ts";
+import type { ModelInfo } from "./model_info.ts";
 
 /** torch seeds its CPU generator with 32 bits; larger seeds are taken modulo 2^32 there as here. */
 const largestSeed = Number.MAX_SAFE_INTEGER;

@@ -1,5 +1,5 @@
 import { EventSourceParserStream } from "eventsource-parser/stream";
-import type { MemoryReport, RequestCounts } from "../requests/types.ts";
+import type { MemoryReport, RequestCounts } from "../engine/types.ts";
 import { RunError } from "./runner.ts";
 
 /** What `GET /api/status` tells, as far as the page uses it. Bytes are numbers. */

@@ -1,5 +1,5 @@
 /** A model opened in a Web Worker of the page, from its first byte to an engine that answers. */
-import type { Engine } from "../requests/types.ts";
+import type { Engine } from "../engine/types.ts";
 import { connectEngine } from "../engine/worker/client.ts";
 import type { LoadingMessage, OpenOptions } from "./engine_messages.ts";
 

@@ -1,6 +1,7 @@
 import { DeviceLostError } from "../gpu/errors.ts";
 import { BusyError, InvalidRequestError } from "../requests/errors.ts";
-import type { Engine, GenerateRequest } from "../requests/types.ts";
+import type { Engine } from "../engine/types.ts";
+import type { GenerateRequest } from "../requests/types.ts";
 import { WorkerDiedError } from "../engine/worker/client.ts";
 import { type Opening, openInWorker, unlessAborted } from "./browser_engine.ts";
 import type { LoadingMessage, OpenOptions } from "./engine_messages.ts";

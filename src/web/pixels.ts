@@ -1,6 +1,6 @@
 /** Pixels of the core as images that a page can show. Both ways are free of loss. */
 import { addPngText, type PngText } from "../image/png_text.ts";
-import type { RgbImage } from "../requests/types.ts";
+import type { RgbImage } from "../image/rgb_image.ts";
 
 /** A PNG of the image with text in it, compressed by the browser, off the page's thread. */
 export async function toPngBlob(image: RgbImage, text: PngText): Promise<Blob> {

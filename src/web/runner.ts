@@ -1,9 +1,5 @@
-import type {
-  GenerateRequest,
-  ResolvedRequest,
-  Timings,
-  TruncatedPrompt,
-} from "../requests/types.ts";
+import type { GenerateRequest, ResolvedRequest } from "../requests/types.ts";
+import type { Timings, TruncatedPrompt } from "../engine/types.ts";
 
 /** What a card hears while its request runs. `previews` are URLs an `<img>` can show. */
 export type RunEvent =

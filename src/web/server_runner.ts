@@ -1,4 +1,5 @@
-import type { GenerateRequest, Timings, TruncatedPrompt } from "../requests/types.ts";
+import type { GenerateRequest } from "../requests/types.ts";
+import type { Timings, TruncatedPrompt } from "../engine/types.ts";
 import { eventError, type ServerApi } from "./api.ts";
 import { RunError, type Runner, type RunOptions, type RunResult } from "./runner.ts";
 import { fromWire, toWire } from "./wire.ts";

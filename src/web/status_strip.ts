@@ -1,4 +1,4 @@
-import type { AdapterReport, MemoryReport, RequestCounts } from "../requests/types.ts";
+import type { AdapterReport, MemoryReport, RequestCounts } from "../engine/types.ts";
 import { byId, el } from "./dom.ts";
 import { formatBytes } from "./format.ts";
 

@@ -1,5 +1,6 @@
 import { type DBSchema, type IDBPDatabase, openDB } from "idb";
-import type { ResolvedRequest, Timings } from "../requests/types.ts";
+import type { ResolvedRequest } from "../requests/types.ts";
+import type { Timings } from "../engine/types.ts";
 import type { Place } from "./runner.ts";
 
 /** One image of the gallery, with all it takes to draw it again. */

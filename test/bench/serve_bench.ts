@@ -16,7 +16,8 @@ import { prepareAdapter } from "../../adapter.ts";
 import { openGpu } from "../../src/gpu/device.ts";
 import { openEngine } from "../../src/engine/engine.ts";
 import type { TurnReport } from "../../src/denoise/batcher.ts";
-import type { GenerateRequest, Timings } from "../../src/requests/types.ts";
+import type { GenerateRequest } from "../../src/requests/types.ts";
+import type { Timings } from "../../src/engine/types.ts";
 import { TorchCpuGenerator } from "../../src/random/torch_cpu.ts";
 import { directorySource } from "../../src/weights/deno_source.ts";
 

@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { Admission, type AdmissionOptions } from "../../src/engine/admission.ts";
 import { BusyError, InvalidRequestError } from "../../src/requests/errors.ts";
-import type { ProgressEvent } from "../../src/requests/types.ts";
+import type { ProgressEvent } from "../../src/engine/types.ts";
 
 const open = (options: Partial<AdmissionOptions> = {}) =>
   new Admission({ budget: 100, maxWaiting: 2, ...options });

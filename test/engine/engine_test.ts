@@ -9,7 +9,8 @@ import type { EngineOptions } from "../../src/engine/engine.ts";
 import { MemoryPlanner } from "../../src/engine/memory_planner.ts";
 import { describeModel } from "../../src/models/sd3/describe.ts";
 import { resolveRequest } from "../../src/requests/request.ts";
-import type { Engine, GenerateRequest, MemoryReport } from "../../src/requests/types.ts";
+import type { Engine, MemoryReport } from "../../src/engine/types.ts";
+import type { GenerateRequest } from "../../src/requests/types.ts";
 import { directorySource } from "../../src/weights/deno_source.ts";
 
 prepareAdapter();

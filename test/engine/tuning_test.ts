@@ -11,7 +11,8 @@ import { type EngineOptions, openEngine } from "../../src/engine/engine.ts";
 import { MemoryPlanner } from "../../src/engine/memory_planner.ts";
 import { describeModel } from "../../src/models/sd3/describe.ts";
 import { resolveRequest } from "../../src/requests/request.ts";
-import type { GenerateRequest, GenerateResult } from "../../src/requests/types.ts";
+import type { GenerateRequest } from "../../src/requests/types.ts";
+import type { GenerateResult } from "../../src/engine/types.ts";
 import { directorySource } from "../../src/weights/deno_source.ts";
 
 prepareAdapter();

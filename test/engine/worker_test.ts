@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { DeviceLostError, KernelError, OutOfDeviceMemoryError } from "../../src/gpu/errors.ts";
 import { BusyError, InvalidRequestError } from "../../src/requests/errors.ts";
-import type { Engine, ProgressEvent } from "../../src/requests/types.ts";
+import type { Engine, ProgressEvent } from "../../src/engine/types.ts";
 import { connectEngine, WorkerDiedError } from "../../src/engine/worker/client.ts";
 import { serveEngine } from "../../src/engine/worker/host.ts";
 import { fromWireError, toWireError } from "../../src/engine/worker/protocol.ts";

@@ -10,13 +10,12 @@ import type {
   EngineStatus,
   GeneratedImage,
   GenerateOptions,
-  GenerateRequest,
   GenerateResult,
-  ModelInfo,
-  ResolvedRequest,
-  RgbImage,
   TuningReport,
-} from "../../src/requests/types.ts";
+} from "../../src/engine/types.ts";
+import type { GenerateRequest, ResolvedRequest } from "../../src/requests/types.ts";
+import type { ModelInfo } from "../../src/requests/model_info.ts";
+import type { RgbImage } from "../../src/image/rgb_image.ts";
 
 export interface FakeEngineOptions {
   /** Milliseconds; 0 takes a turn of the event loop. */

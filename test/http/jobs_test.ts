@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { CancelledError, UnavailableError } from "../../src/http/errors.ts";
 import { type JobOutcome, Jobs } from "../../src/http/jobs.ts";
 import { BusyError, InvalidRequestError } from "../../src/requests/errors.ts";
-import type { ProgressEvent } from "../../src/requests/types.ts";
+import type { ProgressEvent } from "../../src/engine/types.ts";
 import { FakeEngine } from "./fake_engine.ts";
 import { until } from "./fixture.ts";
 

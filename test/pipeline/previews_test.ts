@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import type { DecoderComponent } from "../../src/models/sd3/components.ts";
 import { PreviewProjection, Previews } from "../../src/pipeline/previews.ts";
-import type { ProgressEvent } from "../../src/requests/types.ts";
+import type { ProgressEvent } from "../../src/engine/types.ts";
 import { components, gpu, openPipeline, requests } from "./small_requests.ts";
 
 const shape = [1, 16, 4, 4];

@@ -6,7 +6,8 @@ import {
   type PipelineOptions,
   StableDiffusion3Pipeline,
 } from "../../src/pipeline/stable_diffusion_3.ts";
-import type { GenerateRequest, GenerateResult } from "../../src/requests/types.ts";
+import type { GenerateRequest } from "../../src/requests/types.ts";
+import type { GenerateResult } from "../../src/engine/types.ts";
 import { encodePng } from "../../src/image/png.ts";
 import { FlowMatchEulerDiscreteScheduler } from "../../src/schedulers/mod.ts";
 

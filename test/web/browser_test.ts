@@ -5,7 +5,7 @@
 import assert from "node:assert/strict";
 import type { Browser, Page } from "playwright-core";
 import { decodePng } from "../../src/image/png.ts";
-import type { RgbImage } from "../../src/requests/types.ts";
+import type { RgbImage } from "../../src/image/rgb_image.ts";
 import { parseConfig } from "../../src/http/config.ts";
 import { startEngine } from "../../src/http/engine.ts";
 import {

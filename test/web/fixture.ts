@@ -6,7 +6,7 @@ import { createApp, type ServerApp } from "../../src/http/app.ts";
 import { parseConfig, type ServerConfig } from "../../src/http/config.ts";
 import { ImageStore } from "../../src/http/images.ts";
 import { encodePng } from "../../src/image/png.ts";
-import type { Engine } from "../../src/requests/types.ts";
+import type { Engine } from "../../src/engine/types.ts";
 import { buildPage } from "../../src/web/build.ts";
 import { FakeEngine, type FakeEngineOptions } from "../http/fake_engine.ts";
 

@@ -3,12 +3,7 @@
  * a Deno worker, the page a Web Worker, a test one end of a MessageChannel.
  */
 
-import type {
-  Engine,
-  EngineStatus,
-  GenerateOptions,
-  GenerateResult,
-} from "../../requests/types.ts";
+import type { Engine, EngineStatus, GenerateOptions, GenerateResult } from "../types.ts";
 import type { GenerateRequest } from "../../requests/types.ts";
 import {
   fromWireError,

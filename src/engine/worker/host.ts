@@ -3,7 +3,7 @@
  * page's worker differ only in the function that opens the engine.
  */
 
-import type { Engine, ProgressEvent } from "../../requests/types.ts";
+import type { Engine, ProgressEvent } from "../types.ts";
 import {
   type MessageEndpoint,
   pixelBuffers,

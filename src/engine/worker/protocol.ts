@@ -11,13 +11,9 @@ import {
 } from "../../gpu/errors.ts";
 import { KernelError } from "../../gpu/errors.ts";
 import { BusyError, InvalidRequestError } from "../../requests/errors.ts";
-import type {
-  EngineStatus,
-  GenerateRequest,
-  GenerateResult,
-  ProgressEvent,
-  RgbImage,
-} from "../../requests/types.ts";
+import type { EngineStatus, GenerateResult, ProgressEvent } from "../types.ts";
+import type { GenerateRequest } from "../../requests/types.ts";
+import type { RgbImage } from "../../image/rgb_image.ts";
 
 /** To the worker. `open` comes first and once; `options` is whatever the worker's opener takes. */
 export type WorkerRequest =

@@ -2,7 +2,8 @@
 
 import { createRoute } from "@hono/zod-openapi";
 import { InvalidRequestError } from "../../requests/errors.ts";
-import type { GenerateRequest, ProgressEvent } from "../../requests/types.ts";
+import type { GenerateRequest } from "../../requests/types.ts";
+import type { ProgressEvent } from "../../engine/types.ts";
 import type { Route } from "../context.ts";
 import {
   describeResult,

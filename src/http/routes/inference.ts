@@ -2,7 +2,7 @@
 
 import { createRoute } from "@hono/zod-openapi";
 import { accepts } from "hono/accepts";
-import type { ProgressEvent } from "../../requests/types.ts";
+import type { ProgressEvent } from "../../engine/types.ts";
 import type { AppContext, Route } from "../context.ts";
 import { describeResult, storeImages, streamError, submitJob, toBase64 } from "../generate.ts";
 import {

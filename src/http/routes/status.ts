@@ -1,7 +1,7 @@
 /** `GET /api/status`: the model, its memory, the requests, the adapter, and what is allowed. */
 
 import { createRoute, z } from "@hono/zod-openapi";
-import type { TuningReport } from "../../requests/types.ts";
+import type { TuningReport } from "../../engine/types.ts";
 import type { Route } from "../context.ts";
 
 const statusSchema = z.object({

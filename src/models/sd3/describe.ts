@@ -26,7 +26,8 @@ import type { PromptTokens } from "./embed_prompt.ts";
 import type { EncodedText, Tokenizer } from "../../tokenizers/tokenizer.ts";
 import { FileNotFoundError, type FileSource } from "../../weights/source.ts";
 import { built, clipTokenizer, readJson, t5Tokenizer } from "./model_tokenizers.ts";
-import type { ModelInfo, TruncatedPrompt } from "../../requests/types.ts";
+import type { ModelInfo } from "../../requests/model_info.ts";
+import type { TruncatedPrompt } from "../../engine/types.ts";
 
 /** diffusers' defaults of StableDiffusion3Pipeline. */
 const pipelineDefaults = { numInferenceSteps: 28, guidanceScale: 7, maxSequenceLength: 256 };
