@@ -1,12 +1,6 @@
 /** A described model onto the GPU: declares every network's parameters, checks all, then streams. */
 import type { Gpu } from "../gpu/device.ts";
-import type {
-  ClipComponent,
-  DecoderComponent,
-  EncoderComponent,
-  T5Component,
-  TransformerComponent,
-} from "../models/sd3/components.ts";
+import type { Components } from "../models/sd3/components.ts";
 import { ConfigError } from "../models/sd3/configs.ts";
 import type { Network } from "./onnx/directory.ts";
 import type { layOutOnnx, loadOnnx } from "./onnx/load.ts";
@@ -21,16 +15,6 @@ import { isQuantType } from "../gpu/quantized.ts";
 import { WeightPlan, type WeightType } from "../weights/plan.ts";
 import type { ModelDescription } from "../models/sd3/describe.ts";
 import { WgslClip, WgslDecoder, WgslEncoder, WgslT5, WgslTransformer } from "./wgsl/components.ts";
-
-export interface Components {
-  readonly clipL: ClipComponent;
-  readonly clipG: ClipComponent;
-  readonly t5: T5Component | undefined;
-  readonly transformer: TransformerComponent;
-  readonly decoder: DecoderComponent;
-  /** Only where it was asked for: generating from text does not need it. */
-  readonly encoder: EncoderComponent | undefined;
-}
 
 /**
  * The second engine, as far as loading goes (`src/backends/onnx/load.ts`). Injected, so that a program that

@@ -7,14 +7,13 @@
  */
 import type { Gpu } from "../gpu/device.ts";
 import { elements, type Tensor } from "../gpu/tensor.ts";
-import type { PreparedText } from "../models/sd3/components.ts";
+import type { Components, PreparedText } from "../models/sd3/components.ts";
 import { TorchCpuGenerator } from "../random/torch_cpu.ts";
 import type { Scheduler } from "../schedulers/mod.ts";
 import { encodePrompt, type PromptTokens } from "../models/sd3/embed_prompt.ts";
 import type { ScheduledStep } from "../denoise/batch_step.ts";
 import { DecodeStage } from "./decode_stage.ts";
 import { type BatcherOptions, DenoiseBatcher } from "../denoise/batcher.ts";
-import type { Components } from "../backends/load.ts";
 import {
   type ModelDescription,
   type PromptTriple,

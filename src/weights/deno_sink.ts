@@ -1,6 +1,6 @@
 /** Writes files below a folder of this machine: what exporters and converters write to. */
 
-import type { FileSink } from "../backends/onnx/export/write.ts";
+import type { FileSink } from "./sink.ts";
 
 /** Folders are made as needed; a file of the same name is replaced. */
 export function directorySink(directory: string): FileSink {

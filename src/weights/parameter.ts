@@ -1,42 +1,11 @@
 /** One weight that a model declared: a handle before loading, GPU tensors after it. */
-import type { Gpu } from "../gpu/device.ts";
-import {
-  blockValues,
-  isQuantType,
-  type Quantized,
-  texelRows,
-  type WeightDType,
-} from "../gpu/quantized.ts";
+import { blockValues, isQuantType, texelRows, type WeightDType } from "../gpu/quantized.ts";
 import { bytesPerElement, type Tensor } from "../gpu/tensor.ts";
 import { inTexture, textureExtent, type WeightTexture } from "../gpu/texture.ts";
 import type { RowLayout } from "./layout.ts";
 import type { QuantizedRows } from "./quantize.ts";
+import type { ParameterPart, WeightGpu } from "./parts.ts";
 import { allocateQuantized, quantizedRowBytes, writeQuantized } from "./quantized_part.ts";
-
-/** What loading needs of the device. */
-export type WeightGpu = Pick<
-  Gpu,
-  | "limits"
-  | "prefersTextures"
-  | "queue"
-  | "createBuffer"
-  | "destroyBuffer"
-  | "createTexture"
-  | "destroyTexture"
-  | "scope"
-  | "idle"
->;
-
-/** Rows `rowStart` to `rowStart + rows` of a parameter. */
-export interface ParameterPart {
-  readonly tensor: Tensor;
-  /** Where the values lie instead of in the tensor's buffer, which it then has none of. */
-  readonly texture?: WeightTexture;
-  /** The tensor's elements, or the texture's, are words of integers that belong to these scales. */
-  readonly quantized?: Quantized;
-  readonly rowStart: number;
-  readonly rows: number;
-}
 
 export interface Parameter {
   /** Names in the checkpoint, in the order of their rows. */

@@ -7,7 +7,8 @@ import { floatTypes, isFloatType, isNarrow } from "./convert.ts";
 import { ProblemList } from "./errors.ts";
 import { convLayout, matrixLayout, type RowLayout, tableLayout, vectorLayout } from "./layout.ts";
 import { isQuantType, type WeightDType } from "../gpu/quantized.ts";
-import { type Parameter, type WeightGpu, WeightParameter } from "./parameter.ts";
+import { type Parameter, WeightParameter } from "./parameter.ts";
+import type { WeightGpu } from "./parts.ts";
 import { type StreamJob, streamWeights } from "./stream.ts";
 
 /**

@@ -9,7 +9,7 @@ import {
 } from "../gpu/quantized.ts";
 import type { BufferHolder, Tensor } from "../gpu/tensor.ts";
 import { inTexture, textureExtent, type WeightTexture } from "../gpu/texture.ts";
-import type { ParameterPart, WeightGpu } from "./parameter.ts";
+import type { ParameterPart, WeightGpu } from "./parts.ts";
 import type { QuantizedRows } from "./quantize.ts";
 
 export interface QuantizedPartRequest {

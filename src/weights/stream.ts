@@ -7,7 +7,8 @@ import { bytesPerElement } from "../gpu/tensor.ts";
 import type { Checkpoint } from "./checkpoint.ts";
 import { type FloatType, toFloat, toHalf } from "./convert.ts";
 import { packRows } from "./layout.ts";
-import type { WeightGpu, WeightParameter } from "./parameter.ts";
+import type { WeightParameter } from "./parameter.ts";
+import type { WeightGpu } from "./parts.ts";
 import { quantize, type QuantizedRows } from "./quantize.ts";
 import { storedBytes } from "./safetensors.ts";
 

@@ -1,7 +1,8 @@
 /** The fixture's stages and whole images on both engines, in turn on one device. */
 import { loadOnnx } from "../../src/backends/onnx/load.ts";
 import { exportOnnx } from "../../src/backends/onnx/export/mod.ts";
-import { type Components, loadModel } from "../../src/backends/load.ts";
+import { loadModel } from "../../src/backends/load.ts";
+import type { Components } from "../../src/models/sd3/components.ts";
 import { describeModel } from "../../src/models/sd3/describe.ts";
 import { directorySink } from "../../src/weights/deno_sink.ts";
 import { directorySource } from "../../src/weights/deno_source.ts";

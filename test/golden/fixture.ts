@@ -1,7 +1,8 @@
 /** The small model and the vectors that diffusers made with it (fixtures/golden/index.json). */
 import { prepareAdapter } from "../../adapter.ts";
 import { type Gpu, openGpu } from "../../src/gpu/device.ts";
-import { type Components, loadModel } from "../../src/backends/load.ts";
+import { loadModel } from "../../src/backends/load.ts";
+import type { Components } from "../../src/models/sd3/components.ts";
 import { describeModel, type ModelDescription } from "../../src/models/sd3/describe.ts";
 import { openFile } from "../../src/weights/checkpoint.ts";
 import { directorySource } from "../../src/weights/deno_source.ts";

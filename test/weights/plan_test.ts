@@ -6,7 +6,7 @@ import { openCheckpoint } from "../../src/weights/checkpoint.ts";
 import { directorySource } from "../../src/weights/deno_source.ts";
 import { WeightsError } from "../../src/weights/errors.ts";
 import { rowStride } from "../../src/gpu/tensor.ts";
-import type { WeightGpu } from "../../src/weights/parameter.ts";
+import type { WeightGpu } from "../../src/weights/parts.ts";
 import { WeightPlan } from "../../src/weights/plan.ts";
 import type { StoredType } from "../../src/weights/safetensors.ts";
 import { gpu } from "../gpu.ts";

@@ -5,7 +5,7 @@ import { type QuantType, scaleWords } from "../../src/gpu/quantized.ts";
 import type { Tensor } from "../../src/gpu/tensor.ts";
 import type { WeightTexture } from "../../src/gpu/texture.ts";
 import { toFloat } from "../../src/weights/convert.ts";
-import type { ParameterPart, WeightGpu } from "../../src/weights/parameter.ts";
+import type { ParameterPart, WeightGpu } from "../../src/weights/parts.ts";
 import { WeightPlan } from "../../src/weights/plan.ts";
 import { quantize } from "../../src/weights/quantize.ts";
 import { gpu, random } from "../gpu.ts";

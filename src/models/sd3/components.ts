@@ -133,3 +133,14 @@ export interface EncoderComponent {
   encode(image: Tensor, out: Tensor): Promise<void>;
   dispose(): void;
 }
+
+/** The networks of one pipeline. */
+export interface Components {
+  readonly clipL: ClipComponent;
+  readonly clipG: ClipComponent;
+  readonly t5: T5Component | undefined;
+  readonly transformer: TransformerComponent;
+  readonly decoder: DecoderComponent;
+  /** Only where it was asked for: generating from text does not need it. */
+  readonly encoder: EncoderComponent | undefined;
+}

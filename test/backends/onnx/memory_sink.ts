@@ -1,6 +1,6 @@
 /** Exported files in memory, and a session over them. */
 import * as ort from "onnxruntime-web/webgpu";
-import type { FileSink } from "../../../src/backends/onnx/export/mod.ts";
+import type { FileSink } from "../../../src/weights/sink.ts";
 
 ort.env.wasm.numThreads = 1;
 ort.env.logLevel = "error";

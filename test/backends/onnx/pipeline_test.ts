@@ -1,6 +1,6 @@
 /** Whole pipelines over the ONNX networks: one prompt to one image, beside our own kernels. */
 import assert from "node:assert/strict";
-import type { Components } from "../../../src/backends/load.ts";
+import type { Components } from "../../../src/models/sd3/components.ts";
 import { exportOnnx } from "../../../src/backends/onnx/export/mod.ts";
 import { loadOnnx } from "../../../src/backends/onnx/load.ts";
 import { resolveRequest } from "../../../src/requests/request.ts";

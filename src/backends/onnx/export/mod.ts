@@ -4,16 +4,17 @@
  * beside them the files that a pipeline needs anyway (model index, scheduler, tokenizers).
  */
 import { openCheckpoint } from "../../../weights/checkpoint.ts";
+import type { FileSink } from "../../../weights/sink.ts";
 import type { FileSource } from "../../../weights/source.ts";
 import { buildComponent, EXPORT_COMPONENTS } from "./components.ts";
 import type { ComputeType } from "./graph.ts";
 import { ExportError } from "./weights.ts";
-import { type FileSink, writeModel, type WriteOptions } from "./write.ts";
+import { writeModel, type WriteOptions } from "./write.ts";
 
 export { buildComponent, EXPORT_COMPONENTS, type ExportComponent } from "./components.ts";
 export type { ComputeType } from "./graph.ts";
 export { ExportError } from "./weights.ts";
-export { type FileSink, type FileWriter, writeModel, type WriteOptions } from "./write.ts";
+export { writeModel, type WriteOptions } from "./write.ts";
 
 export interface ExportOptions extends Omit<WriteOptions, "onProgress"> {
   /** `f32` (default) computes in float32, `f16` multiplies in float16; see `layers.ts`. */

@@ -10,19 +10,9 @@ import {
   lengthDelimited,
   Writer,
 } from "../proto.ts";
+import type { FileSink, FileWriter } from "../../../weights/sink.ts";
 import type { GraphBuilder } from "./graph.ts";
 import { ExportError, type Initializer } from "./weights.ts";
-
-/** Where exported files go; names are relative, with `/` between folders. */
-export interface FileSink {
-  /** Opens a new file, replacing one of that name. */
-  create(path: string): Promise<FileWriter>;
-}
-
-export interface FileWriter {
-  write(bytes: Uint8Array): Promise<void>;
-  close(): Promise<void>;
-}
 
 export interface WriteOptions {
   /** Tensors go into external files where they are larger than this in sum; default 1 GiB. */
