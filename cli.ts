@@ -3,6 +3,7 @@
 import cliProgress from "cli-progress";
 import { Command, InvalidArgumentError, Option } from "commander";
 import { ensureAdapter, prepareAdapter } from "./adapter.ts";
+import { addSynthesise } from "./cli/synthesise.ts";
 import { DeviceLostError, DeviceUnavailableError } from "./src/gpu/errors.ts";
 import { encodePng } from "./src/image/png.ts";
 import { ConfigError } from "./src/models/sd3/configs.ts";
@@ -144,6 +145,8 @@ program.command("export-onnx")
   )
   .option("--only <list>", "networks by folder, by commas (default: all)", names)
   .action(exportModel);
+
+addSynthesise(program, defaultModel);
 
 program.exitOverride();
 try {

@@ -7,6 +7,7 @@
 /** Where Deno and node: modules may be named. */
 const edges = [
   /^(server|cli|adapter)\.ts$/,
+  /^cli\//,
   /^src\/http\//,
   /^src\/weights\/deno_\w+\.ts$/,
   /^src\/web\/build\.ts$/,

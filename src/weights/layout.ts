@@ -8,7 +8,7 @@ import { rowStride } from "../gpu/tensor.ts";
 export interface RowLayout {
   /** Shape of the GPU tensor; the last extent without its rows' padding for a matrix. */
   readonly shape: readonly number[];
-  /** For each stored tensor the shapes it may have; the first is the usual one. */
+  /** For each stored tensor the shapes it may have: its own first, as published checkpoints last. */
   readonly storedShapes: readonly (readonly (readonly number[])[])[];
   /** Rows of each stored tensor. */
   readonly rows: readonly number[];

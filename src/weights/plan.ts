@@ -10,6 +10,7 @@ import { isQuantType, type WeightDType } from "../gpu/quantized.ts";
 import { type Parameter, WeightParameter } from "./parameter.ts";
 import type { WeightGpu } from "./parts.ts";
 import { type StreamJob, streamWeights } from "./stream.ts";
+import type { DeclaredTensor } from "./synthetic.ts";
 
 /**
  * "auto": as narrow as stored (f16 for F16, BF16 within f16's range, and float8; else f32).
@@ -88,6 +89,13 @@ export class WeightPlan {
   /** Tensors of matching names may be in the checkpoint and are not needed. */
   ignore(pattern: RegExp): void {
     this.#ignored.push(pattern);
+  }
+
+  /** Every stored tensor that was declared, in the shape that published checkpoints have. */
+  get declared(): readonly DeclaredTensor[] {
+    return this.#parameters.flatMap(({ keys, layout }) =>
+      keys.map((key, i) => ({ key, shape: layout.storedShapes[i]!.at(-1)! }))
+    );
   }
 
   #declare(keys: readonly string[], layout: RowLayout): Parameter {

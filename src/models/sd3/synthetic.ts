@@ -1,0 +1,142 @@
+/**
+ * The family's real configurations without their weights: a model directory as published in names,
+ * shapes and sizes, whose data is zeros or noise. For planning, for tests at real sizes, and for
+ * whoever wants to know whether an adapter can do it before downloading 16 GB.
+ */
+import {
+  type DeclaredTensor,
+  syntheticCheckpoint,
+  type SyntheticFile,
+  type SyntheticOptions,
+  textFile,
+} from "../../weights/synthetic.ts";
+import { FileNotFoundError, type FileSource } from "../../weights/source.ts";
+import { WeightPlan } from "../../weights/plan.ts";
+import { clipTextConfig, t5Config, transformerConfig, vaeConfig } from "./configs.ts";
+import repositories from "./repositories.json" with { type: "json" };
+import { ClipTextModel } from "./text_encoders/clip.ts";
+import { T5Encoder } from "./text_encoders/t5.ts";
+import { MMDiT } from "./transformer/mmdit.ts";
+import { VaeDecoder } from "./vae/decoder.ts";
+import { VaeEncoder } from "./vae/encoder.ts";
+
+const { shared, transformers } = repositories;
+
+export type RepositoryName = keyof typeof transformers;
+export const repositoryNames = Object.keys(transformers) as RepositoryName[];
+
+/** Each network's folder: its weights' file stem, the largest shard there, and what it declares. */
+const networks: Readonly<
+  Record<string, { stem: string; shard: number; declare: (config: unknown) => WeightPlan }>
+> = {
+  text_encoder: transformersNetwork((config, plan) =>
+    new ClipTextModel(clipTextConfig.parse(config), plan)
+  ),
+  text_encoder_2: transformersNetwork((config, plan) =>
+    new ClipTextModel(clipTextConfig.parse(config), plan)
+  ),
+  text_encoder_3: transformersNetwork((config, plan) =>
+    new T5Encoder(t5Config.parse(config), plan)
+  ),
+  transformer: diffusersNetwork((config, plan) => new MMDiT(transformerConfig.parse(config), plan)),
+  vae: diffusersNetwork((config, plan) => {
+    const parsed = vaeConfig.parse(config);
+    new VaeDecoder(parsed, plan);
+    new VaeEncoder(parsed, plan);
+  }),
+};
+
+type Declare = (config: unknown, plan: WeightPlan) => void;
+
+function transformersNetwork(declare: Declare) {
+  return { stem: "model", shard: 5e9, declare: planOf(declare) };
+}
+
+function diffusersNetwork(declare: Declare) {
+  return { stem: "diffusion_pytorch_model", shard: 10e9, declare: planOf(declare) };
+}
+
+function planOf(declare: Declare) {
+  return (config: unknown) => {
+    const plan = new WeightPlan("synthetic");
+    declare(config, plan);
+    return plan;
+  };
+}
+
+/** The config files of a published model, by path. */
+function configs(name: RepositoryName): Record<string, unknown> {
+  return { ...shared, "transformer/config.json": transformers[name] };
+}
+
+/** Every tensor of a published model, by the folder of its network. */
+export function declaredTensors(name: RepositoryName): Map<string, readonly DeclaredTensor[]> {
+  const files = configs(name);
+  return new Map(
+    Object.entries(networks).map(([folder, { declare }]) => [
+      folder,
+      declare(files[`${folder}/config.json`]).declared,
+    ]),
+  );
+}
+
+/** Real tokenizers take this many tokens, whatever the ones that stand in for them take. */
+const longestTexts: Readonly<Record<string, number>> = {
+  "tokenizer/tokenizer_config.json": 77,
+  "tokenizer_2/tokenizer_config.json": 77,
+  "tokenizer_3/tokenizer_config.json": 512,
+};
+
+/** A model's files, by path. */
+export interface SyntheticModel extends FileSource {
+  readonly files: ReadonlyMap<string, SyntheticFile>;
+}
+
+/**
+ * A published model with zeros or noise for weights.
+ *
+ * @param tokenizers a model whose tokenizers stand in for the real ones; their vocabularies may be
+ * smaller
+ */
+export async function syntheticModel(
+  name: RepositoryName,
+  tokenizers: FileSource,
+  { dtype = "f16", seed }: Partial<Pick<SyntheticOptions, "dtype" | "seed">> = {},
+): Promise<SyntheticModel> {
+  const files = new Map<string, SyntheticFile>();
+  const json = (path: string, content: unknown) =>
+    files.set(path, textFile(JSON.stringify(content, null, 2) + "\n"));
+  for (const [path, config] of Object.entries(configs(name))) json(path, config);
+  for (const path of await tokenizers.list()) {
+    if (!path.startsWith("tokenizer")) continue;
+    const longest = longestTexts[path];
+    if (longest === undefined) {
+      const bytes = await tokenizers.read(path, 0, await tokenizers.size(path));
+      files.set(path, { size: bytes.length, read: (start, end) => bytes.slice(start, end) });
+    } else json(path, { ...JSON.parse(await tokenizers.text(path)), model_max_length: longest });
+  }
+  for (const [folder, tensors] of declaredTensors(name)) {
+    const { stem, shard } = networks[folder]!;
+    const options = { dtype, seed, maxShardBytes: shard };
+    for (const [file, content] of syntheticCheckpoint(stem, tensors, options)) {
+      files.set(`${folder}/${file}`, content);
+    }
+  }
+  const found = (path: string) => {
+    const file = files.get(path);
+    if (!file) throw new FileNotFoundError(name, path);
+    return file;
+  };
+  return {
+    name,
+    files,
+    list: () => Promise.resolve([...files.keys()].sort()),
+    has: (path) => Promise.resolve(files.has(path)),
+    size: async (path) => await found(path).size,
+    read: async (path, start, end) => await found(path).read(start, end),
+    text: async (path) => {
+      const file = found(path);
+      return await new TextDecoder().decode(file.read(0, file.size));
+    },
+  };
+}
