@@ -26,7 +26,6 @@ const allowed: Record<string, readonly string[]> = {
     "gpu",
     "random",
     "schedulers",
-    "server_async",
     "requests",
     "image",
   ],
@@ -38,7 +37,6 @@ const allowed: Record<string, readonly string[]> = {
     "weights",
     "gpu",
     "random",
-    "server_async",
     "requests",
   ],
   // The server and the command line decide which backends there are.

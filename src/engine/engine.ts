@@ -14,7 +14,6 @@ import { loadModel, type OnnxEngine } from "../backends/load.ts";
 import { type MemoryPlan, MemoryPlanner } from "./memory_planner.ts";
 import { describeModel } from "../models/sd3/describe.ts";
 import { resolveRequest } from "../requests/request.ts";
-import { RequestScopedPipeline } from "../server_async/request_scoped.ts";
 import { type PipelineOptions, StableDiffusion3Pipeline } from "../pipeline/stable_diffusion_3.ts";
 import { Tuning, type TuningOptions } from "./tuning.ts";
 import type {
@@ -102,7 +101,6 @@ class LocalEngine implements Engine {
   readonly closed: Promise<Error | undefined>;
   readonly #gpu: Gpu;
   readonly #pipeline: StableDiffusion3Pipeline;
-  readonly #scoped: RequestScopedPipeline<StableDiffusion3Pipeline>;
   readonly #planner: MemoryPlanner;
   readonly #limits: BatchLimits;
   readonly #tuning: Tuning | undefined;
@@ -127,7 +125,6 @@ class LocalEngine implements Engine {
     const { promptCache } = pipeline;
     this.#gpu = gpu;
     this.#pipeline = pipeline;
-    this.#scoped = new RequestScopedPipeline(pipeline);
     this.#planner = planner;
     this.#limits = limits;
     this.#tuning = tuning;
@@ -207,7 +204,7 @@ class LocalEngine implements Engine {
     const queued = (performance.now() - started) / 1000;
     this.#active++;
     try {
-      const result = await this.#scoped.generate(resolved, { ...options, signal });
+      const result = await this.#pipeline.generate(resolved, { ...options, signal });
       const { timings } = result;
       return { ...result, timings: { ...timings, queued, total: queued + timings.total } };
     } finally {

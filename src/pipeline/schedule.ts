@@ -1,25 +1,31 @@
 /** A request's own schedule, from a clone of its model's scheduler. */
-import { retrieveTimesteps } from "../server_async/async_scheduler.ts";
 import { calculateShift, type Scheduler } from "../schedulers/mod.ts";
+import { InvalidRequestError } from "../requests/errors.ts";
 import type { ModelDescription } from "../models/sd3/describe.ts";
 import type { ResolvedRequest } from "../requests/types.ts";
 
 /**
- * @param template used as it is: the request's view of a pipeline has its own
+ * @param model its scheduler is not touched
  * @returns a scheduler of this request alone, its timesteps set
+ * @throws InvalidRequestError if the request's values make no schedule
  */
 export function scheduleSteps(
-  model: Pick<ModelDescription, "info" | "scheduler">,
+  { info, scheduler: template }: Pick<ModelDescription, "info" | "scheduler">,
   request: ResolvedRequest,
-  template: Scheduler = model.scheduler,
 ): Scheduler {
   const { height, width, sigmas, numInferenceSteps } = request;
-  const patches = (height / model.info.sizeMultiple) * (width / model.info.sizeMultiple);
-  const { scheduler } = retrieveTimesteps(template, {
-    ...(sigmas ? { sigmas: [...sigmas] } : { numInferenceSteps }),
-    ...shift(template.config, patches),
-    returnScheduler: true,
-  });
+  const patches = (height / info.sizeMultiple) * (width / info.sizeMultiple);
+  const scheduler = template.clone();
+  try {
+    scheduler.setTimesteps({
+      ...(sigmas ? { sigmas } : { numInferenceSteps }),
+      ...shift(template.config, patches),
+    });
+  } catch (error) {
+    if (!(error instanceof RangeError || error instanceof TypeError)) throw error;
+    const param = sigmas ? "sigmas" : "num_inference_steps";
+    throw Object.assign(new InvalidRequestError(param, error.message), { cause: error });
+  }
   return scheduler;
 }
 

@@ -134,7 +134,7 @@ export class StableDiffusion3Pipeline {
 
   /** The request's own steps; the template is not touched. */
   schedule(request: ResolvedRequest): readonly ScheduledStep[] {
-    const scheduler = scheduleSteps(this.model, request, this.scheduler);
+    const scheduler = scheduleSteps({ info: this.model.info, scheduler: this.scheduler }, request);
     return Array.from(scheduler.timesteps, (timestep, i) => ({
       timestep,
       sigma: scheduler.sigmas[i]!,

@@ -6,6 +6,8 @@ import { InvalidRequestError } from "../requests/errors.ts";
 /** Any pipeline: an object whose `generate` works on what it finds under `this`. */
 export interface PipelineLike {
   generate(request: never, options?: never): unknown;
+  /** Has the networks where they compute until it is disposed of; a request runs inside. */
+  readonly modelCpuOffloadContext?: unknown;
 }
 
 export interface RequestScopedOptions {
@@ -21,17 +23,13 @@ export interface RequestScopedOptions {
   readonly wrapScheduler?: boolean | undefined;
 }
 
+/**
+ * State that pipelines of this kind keep in objects and change in place, by the names that diffusers
+ * has for it. Numbers and texts need no copy: a write to them stays in the view.
+ */
 export const DEFAULT_MUTABLE_ATTRS: readonly string[] = [
-  "latents",
-  "lastSeed",
-  "rngState",
-  "progress",
-  "hooks",
-  "_lastSeed",
-  "_rngState",
-  "_progressBar",
-  "_progressBarConfig",
-  "_allHooks",
+  ...["latents", "generator", "rngState", "progressBar", "progressBarConfig", "callbacks"],
+  ...["_generator", "_rngState", "_progressBar", "_progressBarConfig", "_allHooks"],
 ];
 
 /** Attributes with a rule of their own. */
@@ -80,8 +78,9 @@ export class RequestScopedPipeline<P extends PipelineLike> {
   }
 
   /**
-   * Runs one request on a view of its own; `options` go to the pipeline's `generate`, and the signal
-   * to the tokenizer lock too. Rejects with the signal's reason if it is aborted already, with
+   * Runs one request on a view of its own, inside the pipeline's `modelCpuOffloadContext()` if it has
+   * one; `options` go to the pipeline's `generate`, and the signal to the tokenizer lock too. Rejects
+   * with the signal's reason if it is aborted already, with
    * `InvalidRequestError` if the request's schedule is none, with an Error if the scheduler cannot be
    * cloned, and otherwise as the pipeline does.
    */
@@ -89,6 +88,8 @@ export class RequestScopedPipeline<P extends PipelineLike> {
     const { signal } = (options ?? {}) as { signal?: AbortSignal };
     signal?.throwIfAborted();
     const view = this.createView(request, signal);
+    await using _context = await this.offloadContext();
+    signal?.throwIfAborted();
     return await view.generate(request, options as never) as ResultOf<P>;
   }
 
@@ -118,6 +119,12 @@ export class RequestScopedPipeline<P extends PipelineLike> {
     const scheduler = this.schedulerFor(request);
     if (scheduler) own(view, "scheduler", scheduler);
     return view;
+  }
+
+  /** The networks' place belongs to the pipeline, not to a view. */
+  private async offloadContext(): Promise<AsyncDisposable | undefined> {
+    const { modelCpuOffloadContext: enter } = this.base;
+    return typeof enter === "function" ? await Reflect.apply(enter, this.base, []) : undefined;
   }
 
   private isMutable(name: string, value: unknown): boolean {

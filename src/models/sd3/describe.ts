@@ -251,8 +251,9 @@ export interface TokenizedPrompt {
 }
 
 /**
- * Token ids of a prompt for the three encoders, and what did not fit. Asynchronous, since in a
- * request's view the tokenizers stand behind a lock.
+ * Token ids of a prompt for the three encoders, and what did not fit. No lock is needed: a call of
+ * a tokenizer is synchronous and leaves nothing behind that another could see. Asynchronous, since
+ * a `RequestScopedPipeline` puts tokenizers behind its lock whatever they are.
  */
 export async function tokenize(
   { clipL, clipG, t5 }: Tokenizers,
