@@ -6,10 +6,9 @@ import { ensureAdapter, prepareAdapter } from "./adapter.ts";
 import { addSynthesise } from "./cli/synthesise.ts";
 import { DeviceLostError, DeviceUnavailableError } from "./src/gpu/errors.ts";
 import { encodePng } from "./src/image/png.ts";
-import { ConfigError } from "./src/models/sd3/configs.ts";
-import { type EngineChoice, EngineChoiceError } from "./src/backends/onnx/directory.ts";
-import { OnnxError } from "./src/backends/onnx/errors.ts";
-import { ExportError } from "./src/backends/onnx/export/weights.ts";
+import { ConfigError } from "./src/models/errors.ts";
+import { type EngineChoice } from "./src/backends/onnx/directory.ts";
+import { EngineChoiceError, ExportError, OnnxError } from "./src/backends/onnx/errors.ts";
 import { dryRun } from "./src/engine/dry_run.ts";
 import { openEngine } from "./src/engine/engine.ts";
 import { InvalidRequestError } from "./src/requests/errors.ts";
@@ -21,8 +20,8 @@ import { directorySink } from "./src/weights/deno_sink.ts";
 import { directorySource } from "./src/weights/deno_source.ts";
 import { textFile } from "./src/weights/deno_text_file.ts";
 import { type WeightType, weightTypes } from "./src/weights/plan.ts";
-import { WeightsError } from "./src/weights/errors.ts";
-import { FileNotFoundError, FileReadError, type FileSource } from "./src/weights/source.ts";
+import { FileNotFoundError, FileReadError, WeightsError } from "./src/weights/errors.ts";
+import { type FileSource } from "./src/weights/source.ts";
 
 const defaultModel = new URL("./fixtures/sd35-tiny", import.meta.url).pathname;
 

@@ -1,7 +1,7 @@
 /** A described model onto the GPU: declares every network's parameters, checks all, then streams. */
 import type { Gpu } from "../gpu/device.ts";
 import type { Components } from "../models/sd3/components.ts";
-import { ConfigError } from "../models/sd3/configs.ts";
+import { ConfigError } from "../models/errors.ts";
 import type { Network } from "./onnx/directory.ts";
 import type { layOutOnnx, loadOnnx } from "./onnx/load.ts";
 import { ClipTextModel } from "../models/sd3/text_encoders/clip.ts";

@@ -2,6 +2,7 @@
 
 import { type WeightType, weightTypes } from "../weights/plan.ts";
 import { Command, CommanderError, InvalidArgumentError, Option } from "commander";
+import { ConfigExit } from "./errors.ts";
 
 export interface ServerConfig {
   /** Folder of the model that answers requests. */
@@ -51,14 +52,6 @@ export interface ServerConfig {
   readonly webDir: string;
   /** Folder of the model that the page may load into the visitor's browser. */
   readonly browserModel?: string | undefined;
-}
-
-/** What `parseConfig` ends in when there is nothing to serve: `--help`, or a flag that is wrong. */
-export class ConfigExit extends Error {
-  override readonly name = "ConfigExit";
-  constructor(readonly code: number, message: string) {
-    super(message);
-  }
 }
 
 /** `[flag, environment variable, default, help, parser]`. */

@@ -6,7 +6,7 @@
 import { HTTPException } from "hono/http-exception";
 import { DeviceLostError, OutOfDeviceMemoryError } from "../gpu/errors.ts";
 import { BusyError, InvalidRequestError } from "../requests/errors.ts";
-import { WorkerDiedError } from "../engine/worker/client.ts";
+import { WorkerDiedError } from "../engine/errors.ts";
 
 /** Somebody asked for this request to stop: a DELETE, a client that left, or a drain that ended. */
 export class CancelledError extends Error {
@@ -33,6 +33,19 @@ export class HttpError extends Error {
   ) {
     super(message);
   }
+}
+
+/** What `parseConfig` ends in when there is nothing to serve: `--help`, or a flag that is wrong. */
+export class ConfigExit extends Error {
+  override readonly name = "ConfigExit";
+  constructor(readonly code: number, message: string) {
+    super(message);
+  }
+}
+
+/** Why a start stopped; the message is for the person who started it. */
+export class StartError extends Error {
+  override readonly name = "StartError";
 }
 
 /** The body of every answer that is not a success. `param` names the field at fault. */

@@ -1,10 +1,16 @@
 /** The life of the server process: flags, socket, model, application, signals, end. */
 
 import { createApp } from "./app.ts";
-import { ConfigExit, describeConfig, parseConfig, type ServerConfig } from "./config.ts";
+import { describeConfig, parseConfig, type ServerConfig } from "./config.ts";
 import { environmentVariables } from "./config.ts";
 import type { SupervisedEngine } from "./engine.ts";
-import { type ErrorBody, toErrorResponse, UnavailableError } from "./errors.ts";
+import {
+  ConfigExit,
+  type ErrorBody,
+  StartError,
+  toErrorResponse,
+  UnavailableError,
+} from "./errors.ts";
 import { ImageStore } from "./images.ts";
 import { createLogger, errorFields, type Logger } from "./log.ts";
 import { PngEncoder } from "./png_encoder.ts";
@@ -15,11 +21,6 @@ export type StartEngine = (config: ServerConfig, log: Logger) => Promise<Supervi
 /** Seconds that answers which are under way get after the last job has ended. */
 const LAST_ANSWERS_SECONDS = 5;
 const SWEEP_SECONDS = 30;
-
-/** Why a start stopped; the message is for the person who started it. */
-export class StartError extends Error {
-  override readonly name = "StartError";
-}
 
 export interface RunningServer {
   readonly url: string;

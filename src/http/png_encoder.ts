@@ -3,6 +3,7 @@
  * that answers HTTP must not stand still for it.
  */
 
+import { fromWireError } from "../engine/worker/wire_error.ts";
 import type { RgbImage } from "../image/rgb_image.ts";
 import type { PngAnswer, PngTask } from "./png_worker.ts";
 
@@ -28,7 +29,7 @@ export class PngEncoder {
     this.#worker.onmessage = ({ data }: MessageEvent<PngAnswer>) => {
       const pending = this.#pending.shift();
       if ("png" in data) pending?.settle(data.png);
-      else pending?.fail(new Error(`PNG: ${data.error}`));
+      else pending?.fail(fromWireError(data.error));
     };
     this.#worker.onerror = (event) => {
       event.preventDefault();

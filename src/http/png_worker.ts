@@ -1,5 +1,6 @@
 /** Compresses images away from the thread that answers HTTP. One message in, one out, in order. */
 
+import { toWireError, type WireError } from "../engine/worker/wire_error.ts";
 import { encodePng } from "../image/png.ts";
 import type { RgbImage } from "../image/rgb_image.ts";
 
@@ -10,7 +11,7 @@ export interface PngTask {
 }
 
 /** What it gets back. */
-export type PngAnswer = { readonly png: Uint8Array<ArrayBuffer> } | { readonly error: string };
+export type PngAnswer = { readonly png: Uint8Array<ArrayBuffer> } | { readonly error: WireError };
 
 const scope = self as unknown as {
   onmessage: ((event: MessageEvent<PngTask>) => void) | null;
@@ -22,6 +23,6 @@ scope.onmessage = ({ data: { image, text } }) => {
     const png = encodePng(image, text);
     scope.postMessage({ png }, [png.buffer]);
   } catch (error) {
-    scope.postMessage({ error: error instanceof Error ? error.message : String(error) }, []);
+    scope.postMessage({ error: toWireError(error) }, []);
   }
 };

@@ -1,6 +1,6 @@
 import { EventSourceParserStream } from "eventsource-parser/stream";
 import type { MemoryReport, RequestCounts } from "../engine/types.ts";
-import { RunError } from "./runner.ts";
+import { RunError } from "./errors.ts";
 
 /** What `GET /api/status` tells, as far as the page uses it. Bytes are numbers. */
 export interface ServerStatus {

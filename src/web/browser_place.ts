@@ -2,7 +2,7 @@ import { DeviceLostError } from "../gpu/errors.ts";
 import { BusyError, InvalidRequestError } from "../requests/errors.ts";
 import type { Engine } from "../engine/types.ts";
 import type { GenerateRequest } from "../requests/types.ts";
-import { WorkerDiedError } from "../engine/worker/client.ts";
+import { WorkerDiedError } from "../engine/errors.ts";
 import { type Opening, openInWorker, unlessAborted } from "./browser_engine.ts";
 import type { LoadingMessage, OpenOptions } from "./engine_messages.ts";
 import { formatBytes } from "./format.ts";
@@ -12,10 +12,11 @@ import { notify } from "./notify.ts";
 import type { PickedFolder } from "./picked_files.ts";
 import { toDataUrl, toPngBlob } from "./pixels.ts";
 import type { FormModel } from "./request_form.ts";
-import { RunError, type Runner, type RunOptions, type RunResult } from "./runner.ts";
+import { type Runner, type RunOptions, type RunResult } from "./runner.ts";
 import type { StripState } from "./status_strip.ts";
 import { requestOfImage, toWire } from "./wire.ts";
 import { webgpuProblem } from "./webgpu_support.ts";
+import { RunError } from "./errors.ts";
 
 const STATUS_PERIOD_MS = 1000;
 

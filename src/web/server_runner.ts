@@ -1,8 +1,9 @@
 import type { GenerateRequest } from "../requests/types.ts";
 import type { Timings, TruncatedPrompt } from "../engine/types.ts";
 import { eventError, type ServerApi } from "./api.ts";
-import { RunError, type Runner, type RunOptions, type RunResult } from "./runner.ts";
+import { type Runner, type RunOptions, type RunResult } from "./runner.ts";
 import { fromWire, toWire } from "./wire.ts";
+import { RunError } from "./errors.ts";
 
 /** Runs a request on the server: one streamed answer a request, the images fetched at its end. */
 export class ServerRunner implements Runner {

@@ -1,5 +1,5 @@
 import { ServerApi, type ServerStatus } from "./api.ts";
-import { RunError } from "./runner.ts";
+import { RunError } from "./errors.ts";
 
 const PERIOD_MS = 2000;
 const BUSY_PERIOD_MS = 1000;

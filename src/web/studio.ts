@@ -4,10 +4,11 @@ import { Gallery } from "./gallery.ts";
 import { JobCard } from "./job_card.ts";
 import { announce, copyText, notify } from "./notify.ts";
 import { RequestForm } from "./request_form.ts";
-import { RunError, type Runner, type RunResult } from "./runner.ts";
+import { type Runner, type RunResult } from "./runner.ts";
 import type { GalleryEntry } from "./storage.ts";
 import { Viewer } from "./viewer.ts";
 import { requestOfImage, toCurl } from "./wire.ts";
+import { RunError } from "./errors.ts";
 
 export interface StudioOptions {
   /** Where the page's interface lives, for commands to copy. */

@@ -1,5 +1,6 @@
 /** A model in blobs: files dropped on a page, picked from disk, or kept in memory. */
-import { FileNotFoundError, FileReadError, type FileSource, isInnerPath } from "./source.ts";
+import { type FileSource, isInnerPath } from "./source.ts";
+import { FileNotFoundError, FileReadError } from "./errors.ts";
 
 /** `files` maps relative paths to their contents; a `File` is a `Blob`. */
 export function blobSource(name: string, files: ReadonlyMap<string, Blob>): FileSource {

@@ -1,5 +1,5 @@
 /** One network's tensors in one file or in shards that an index names. */
-import { ProblemList, WeightsError } from "./errors.ts";
+import { FileNotFoundError, ProblemList, WeightsError } from "./errors.ts";
 import {
   parseHeader,
   prefixBytes,
@@ -7,7 +7,7 @@ import {
   type SafetensorsHeader,
   type StoredTensor,
 } from "./safetensors.ts";
-import { FileNotFoundError, type FileSource, isInnerPath, joinPath } from "./source.ts";
+import { type FileSource, isInnerPath, joinPath } from "./source.ts";
 
 /** Where a tensor lies; `start` and `end` are byte offsets in `file`. */
 export interface TensorEntry extends StoredTensor {

@@ -1,6 +1,7 @@
 /** A model in a folder of this machine. The one module under src/weights that needs Deno. */
 import { Mutex } from "async-mutex";
-import { FileNotFoundError, FileReadError, type FileSource, isInnerPath } from "./source.ts";
+import { type FileSource, isInnerPath } from "./source.ts";
+import { FileNotFoundError, FileReadError } from "./errors.ts";
 
 export interface DirectorySource extends FileSource {
   /** Closes the files that were opened for reading; the source may be used again. */

@@ -1,5 +1,20 @@
-/** Everything that is wrong with a checkpoint, in one error. */
-import { FileNotFoundError } from "./source.ts";
+/** What can be wrong with a model's files. */
+
+/** The model has no such file. */
+export class FileNotFoundError extends Error {
+  override readonly name = "FileNotFoundError";
+  constructor(readonly source: string, readonly path: string) {
+    super(`${source} has no file ${path}`);
+  }
+}
+
+/** The file is there but its bytes could not be had. */
+export class FileReadError extends Error {
+  override readonly name = "FileReadError";
+  constructor(readonly source: string, readonly path: string, reason: string) {
+    super(`${source}: ${path}: ${reason}`);
+  }
+}
 
 /** What can be wrong; each list holds one readable line for each tensor or file concerned. */
 export interface WeightsProblems {

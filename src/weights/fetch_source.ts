@@ -1,5 +1,6 @@
 /** A model on an HTTP server that serves byte ranges. */
-import { FileNotFoundError, FileReadError, type FileSource, isInnerPath } from "./source.ts";
+import { type FileSource, isInnerPath } from "./source.ts";
+import { FileNotFoundError, FileReadError } from "./errors.ts";
 
 /**
  * The files named in `files` (relative paths) under `baseUrl`. HTTP has no listing, so the caller

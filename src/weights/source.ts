@@ -19,21 +19,6 @@ export interface FileSource {
   has(path: string): Promise<boolean>;
 }
 
-export class FileNotFoundError extends Error {
-  override readonly name = "FileNotFoundError";
-  constructor(readonly source: string, readonly path: string) {
-    super(`${source} has no file ${path}`);
-  }
-}
-
-/** The file is there but its bytes could not be had. */
-export class FileReadError extends Error {
-  override readonly name = "FileReadError";
-  constructor(readonly source: string, readonly path: string, reason: string) {
-    super(`${source}: ${path}: ${reason}`);
-  }
-}
-
 /** True for a relative path that stays inside: file names come out of downloaded files, too. */
 export function isInnerPath(path: string): boolean {
   return !/[\\\0]|^[a-zA-Z]:/.test(path) &&

@@ -1,7 +1,7 @@
 /** Directories that are no usable model: every problem is named, all in one error, before any GPU work. */
 import assert from "node:assert/strict";
 import { dryGpu } from "../../src/gpu/dry_device.ts";
-import { ConfigError } from "../../src/models/sd3/configs.ts";
+import { ConfigError } from "../../src/models/errors.ts";
 import { loadModel } from "../../src/backends/load.ts";
 import { describeModel } from "../../src/models/sd3/describe.ts";
 import { directorySource } from "../../src/weights/deno_source.ts";

@@ -1,10 +1,6 @@
 import assert from "node:assert/strict";
-import {
-  ConfigExit,
-  describeConfig,
-  environmentVariables,
-  parseConfig,
-} from "../../src/http/config.ts";
+import { describeConfig, environmentVariables, parseConfig } from "../../src/http/config.ts";
+import { ConfigExit } from "../../src/http/errors.ts";
 
 const none = () => undefined;
 

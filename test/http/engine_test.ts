@@ -3,9 +3,10 @@ import { SupervisedEngine } from "../../src/http/engine.ts";
 import { UnavailableError } from "../../src/http/errors.ts";
 import type { LogEntry } from "../../src/http/log.ts";
 import { DeviceLostError } from "../../src/gpu/errors.ts";
-import { connectEngine, WorkerDiedError } from "../../src/engine/worker/client.ts";
+import { connectEngine } from "../../src/engine/worker/client.ts";
 import { FakeEngine } from "./fake_engine.ts";
 import { until } from "./fixture.ts";
+import { WorkerDiedError } from "../../src/engine/errors.ts";
 
 const request = { prompt: "a", seed: 1 };
 

@@ -1,8 +1,7 @@
 import assert from "node:assert/strict";
 import { openCheckpoint } from "../../src/weights/checkpoint.ts";
 import { directorySource } from "../../src/weights/deno_source.ts";
-import { WeightsError } from "../../src/weights/errors.ts";
-import { FileNotFoundError } from "../../src/weights/source.ts";
+import { FileNotFoundError, WeightsError } from "../../src/weights/errors.ts";
 import { safetensors, source } from "./make.ts";
 
 const bytes = (first: number, count: number) =>

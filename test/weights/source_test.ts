@@ -2,12 +2,8 @@ import assert from "node:assert/strict";
 import { blobSource } from "../../src/weights/blob_source.ts";
 import { directorySource } from "../../src/weights/deno_source.ts";
 import { fetchSource } from "../../src/weights/fetch_source.ts";
-import {
-  FileNotFoundError,
-  FileReadError,
-  type FileSource,
-  isInnerPath,
-} from "../../src/weights/source.ts";
+import { type FileSource, isInnerPath } from "../../src/weights/source.ts";
+import { FileNotFoundError, FileReadError } from "../../src/weights/errors.ts";
 
 const content = Uint8Array.from({ length: 5000 }, (_, i) => (i * 7) & 255);
 

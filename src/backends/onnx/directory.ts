@@ -4,6 +4,7 @@
  */
 import { isInnerPath } from "../../weights/source.ts";
 import type { FileSource } from "../../weights/source.ts";
+import { EngineChoiceError } from "./errors.ts";
 
 /** What a user asks for; see `chooseEngines`. */
 export type EngineChoice = "wgsl" | "onnx" | "auto";
@@ -21,11 +22,6 @@ export const NETWORK_FOLDERS = {
 export type Network = keyof typeof NETWORK_FOLDERS;
 
 export type DirectoryContents = Readonly<Record<Network, readonly EngineKind[]>>;
-
-/** The directory does not hold what the chosen engine needs. */
-export class EngineChoiceError extends Error {
-  override readonly name = "EngineChoiceError";
-}
 
 export async function inspectDirectory(source: FileSource): Promise<DirectoryContents> {
   const files = (await source.list()).filter(isInnerPath);

@@ -5,3 +5,13 @@ export class OnnxError extends Error {
     super(`${graph}: ${message}`, options);
   }
 }
+
+/** The directory does not hold what the chosen engine needs. */
+export class EngineChoiceError extends Error {
+  override readonly name = "EngineChoiceError";
+}
+
+/** A checkpoint does not fit the network that its config describes. */
+export class ExportError extends Error {
+  override readonly name = "ExportError";
+}

@@ -1,7 +1,8 @@
 /** The files of one ONNX graph: `model.onnx` and the external data that it names. */
-import { FileNotFoundError, type FileSource, isInnerPath } from "../../weights/source.ts";
+import { type FileSource, isInnerPath } from "../../weights/source.ts";
 import { OnnxError } from "./errors.ts";
 import { type ModelSummary, summariseModel } from "./proto.ts";
+import { FileNotFoundError } from "../../weights/errors.ts";
 
 export interface OnnxFiles {
   /** For messages: source and path of the model file. */

@@ -5,17 +5,9 @@
 
 import type { Engine, EngineStatus, GenerateOptions, GenerateResult } from "../types.ts";
 import type { GenerateRequest } from "../../requests/types.ts";
-import {
-  fromWireError,
-  type MessageEndpoint,
-  type WorkerReply,
-  type WorkerRequest,
-} from "./protocol.ts";
-
-/** The worker ended or broke, and with it every request that ran in it. */
-export class WorkerDiedError extends Error {
-  override readonly name = "WorkerDiedError";
-}
+import { WorkerDiedError } from "../errors.ts";
+import { fromWireError } from "./wire_error.ts";
+import type { MessageEndpoint, WorkerReply, WorkerRequest } from "./protocol.ts";
 
 /** A Worker, or anything that passes messages; the parts that a MessagePort lacks are optional. */
 export interface EngineWorker extends MessageEndpoint {

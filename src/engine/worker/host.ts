@@ -7,10 +7,10 @@ import type { Engine, ProgressEvent } from "../types.ts";
 import {
   type MessageEndpoint,
   pixelBuffers,
-  toWireError,
   type WorkerReply,
   type WorkerRequest,
 } from "./protocol.ts";
+import { toWireError } from "./wire_error.ts";
 
 /** Memory and counts change with every request; more often than this nobody looks. */
 const STATUS_INTERVAL_MS = 200;

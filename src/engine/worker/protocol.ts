@@ -1,19 +1,12 @@
 /**
  * The messages between an engine's worker and whoever asks it. Everything here survives the
- * structured clone; pixels are transferred, not copied. Errors cross as name, message and fields,
- * and become the same classes again on the other side.
+ * structured clone; pixels are transferred, not copied; errors keep their class (`wire_error.ts`).
  */
 
-import {
-  DeviceLostError,
-  DeviceUnavailableError,
-  OutOfDeviceMemoryError,
-} from "../../gpu/errors.ts";
-import { KernelError } from "../../gpu/errors.ts";
-import { BusyError, InvalidRequestError } from "../../requests/errors.ts";
 import type { EngineStatus, GenerateResult, ProgressEvent } from "../types.ts";
 import type { GenerateRequest } from "../../requests/types.ts";
 import type { RgbImage } from "../../image/rgb_image.ts";
+import type { WireError } from "./wire_error.ts";
 
 /** To the worker. `open` comes first and once; `options` is whatever the worker's opener takes. */
 export type WorkerRequest =
@@ -43,69 +36,7 @@ export interface MessageEndpoint {
   addEventListener(type: "message", listener: (event: MessageEvent) => void): void;
 }
 
-/** An error as it crosses. `fields` holds the enumerable own values that can be cloned. */
-export interface WireError {
-  readonly name: string;
-  readonly message: string;
-  readonly stack?: string | undefined;
-  readonly fields: Readonly<Record<string, unknown>>;
-}
-
-const classes: Readonly<Record<string, { readonly prototype: Error }>> = {
-  InvalidRequestError,
-  BusyError,
-  DeviceUnavailableError,
-  DeviceLostError,
-  OutOfDeviceMemoryError,
-  KernelError,
-  TypeError,
-  RangeError,
-  SyntaxError,
-};
-
-/** Takes an error apart. Anything thrown that is no Error becomes one with its text. */
-export function toWireError(thrown: unknown): WireError {
-  if (!(thrown instanceof Error)) {
-    return { name: "Error", message: String(thrown), fields: {} };
-  }
-  const fields: Record<string, unknown> = {};
-  for (const [key, value] of Object.entries(thrown)) {
-    if (key === "name" || key === "message" || key === "stack") continue;
-    if (isPlain(value)) fields[key] = value;
-  }
-  return { name: thrown.name, message: thrown.message, stack: thrown.stack, fields };
-}
-
-/**
- * Puts an error together again: `instanceof` holds for the classes of this project and for the
- * built-in ones, `AbortError` and its kin are `DOMException`s, and any other keeps its name.
- */
-export function fromWireError(wire: WireError): Error {
-  if (wire.name === "AbortError" || wire.name === "TimeoutError") {
-    return new DOMException(wire.message, wire.name);
-  }
-  const known = Object.hasOwn(classes, wire.name) ? classes[wire.name] : undefined;
-  // Constructors are by-passed: some compose their message, and it is composed already.
-  const error = new Error(wire.message);
-  if (known !== undefined) Object.setPrototypeOf(error, known.prototype);
-  Object.defineProperty(error, "name", { value: wire.name, configurable: true });
-  if (wire.stack !== undefined) {
-    Object.defineProperty(error, "stack", { value: wire.stack, configurable: true });
-  }
-  for (const [key, value] of Object.entries(wire.fields)) {
-    Object.defineProperty(error, key, { value, enumerable: true, configurable: true });
-  }
-  return error;
-}
-
 /** The buffers of images that a message may give away. */
 export function pixelBuffers(images: readonly RgbImage[]): ArrayBuffer[] {
   return [...new Set(images.map((image) => image.data.buffer))];
-}
-
-function isPlain(value: unknown): boolean {
-  if (value === null || ["string", "number", "boolean", "undefined"].includes(typeof value)) {
-    return true;
-  }
-  return Array.isArray(value) && value.every(isPlain);
 }

@@ -5,7 +5,7 @@
 
 import { join } from "node:path";
 import { directorySource } from "../../weights/deno_source.ts";
-import { FileNotFoundError } from "../../weights/source.ts";
+import { FileNotFoundError } from "../../weights/errors.ts";
 import type { AppContext, Route } from "../context.ts";
 import { contentType, entityTag, notFound, serveFile } from "../files.ts";
 

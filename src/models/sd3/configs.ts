@@ -4,11 +4,7 @@
  * transformers classes; field names are kept verbatim.
  */
 import { z } from "zod";
-
-/** A config.json that cannot be used, with every problem in it. */
-export class ConfigError extends Error {
-  override readonly name = "ConfigError";
-}
+import { ConfigError } from "../errors.ts";
 
 const count = z.int().positive();
 /** Widths of activations: the kernels read them four values at once. */

@@ -5,7 +5,6 @@
 import type { z } from "zod";
 import {
   clipTextConfig,
-  ConfigError,
   type ModelIndex,
   modelIndex,
   parseConfig,
@@ -24,10 +23,12 @@ import {
 import { createScheduler, type Scheduler } from "../../schedulers/mod.ts";
 import type { PromptTokens } from "./embed_prompt.ts";
 import type { EncodedText, Tokenizer } from "../../tokenizers/tokenizer.ts";
-import { FileNotFoundError, type FileSource } from "../../weights/source.ts";
+import { type FileSource } from "../../weights/source.ts";
 import { built, clipTokenizer, readJson, t5Tokenizer } from "./model_tokenizers.ts";
 import type { ModelInfo } from "../../requests/model_info.ts";
 import type { TruncatedPrompt } from "../../engine/types.ts";
+import { ConfigError } from "../errors.ts";
+import { FileNotFoundError } from "../../weights/errors.ts";
 
 /** diffusers' defaults of StableDiffusion3Pipeline. */
 const pipelineDefaults = { numInferenceSteps: 28, guidanceScale: 7, maxSequenceLength: 256 };

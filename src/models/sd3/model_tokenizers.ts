@@ -1,9 +1,10 @@
 /** The tokenizers of a model directory, and how its JSON files are read. */
-import { ConfigError, jsonObject, parseConfig, vocabulary } from "./configs.ts";
+import { jsonObject, parseConfig, vocabulary } from "./configs.ts";
 import { createClipTokenizer } from "../../tokenizers/clip.ts";
 import { createT5Tokenizer } from "../../tokenizers/t5.ts";
 import type { Tokenizer } from "../../tokenizers/tokenizer.ts";
 import type { FileSource } from "../../weights/source.ts";
+import { ConfigError } from "../errors.ts";
 
 /** An object out of a JSON file. */
 export async function readJson(source: FileSource, path: string): Promise<Record<string, unknown>> {

@@ -19,9 +19,10 @@ import {
   Writer,
 } from "../../../src/backends/onnx/proto.ts";
 import { directorySource } from "../../../src/weights/deno_source.ts";
-import { FileNotFoundError, type FileSource } from "../../../src/weights/source.ts";
+import { type FileSource } from "../../../src/weights/source.ts";
 import { gpu } from "../../gpu.ts";
 import { tinyModel } from "./golden.ts";
+import { FileNotFoundError } from "../../../src/weights/errors.ts";
 
 /** A model of the given nodes from x [n, 4] to y [n, 4]. */
 function model(

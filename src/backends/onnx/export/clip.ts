@@ -16,7 +16,7 @@ import {
   quickGelu,
   splitHeads,
 } from "./layers.ts";
-import { ExportError } from "./weights.ts";
+import { ExportError } from "../errors.ts";
 
 /** `eos_token_id` of configs older than the real value: then the highest id marks the end. */
 const LEGACY_EOS = 2;

@@ -13,7 +13,8 @@ import { buildT5 } from "./t5.ts";
 import { buildTransformer } from "./transformer.ts";
 import { buildVaeDecoder } from "./vae_decoder.ts";
 import { buildVaeEncoder } from "./vae_encoder.ts";
-import { ExportError, type TensorReader } from "./weights.ts";
+import { type TensorReader } from "./weights.ts";
+import { ExportError } from "../errors.ts";
 
 /** How one network is exported. */
 export interface ExportComponent {

@@ -6,13 +6,13 @@ import type { AttributeValue, DataType, Dim, GraphProto, NodeProto, ValueInfo } 
 import { DATA_TYPE } from "../proto.ts";
 import {
   elements,
-  ExportError,
   type Initializer,
   inlineInitializer,
   narrowType,
   storedInitializer,
   type TensorReader,
 } from "./weights.ts";
+import { ExportError } from "../errors.ts";
 
 /** An edge of the graph. */
 export interface Value {

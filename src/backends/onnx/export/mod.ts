@@ -8,12 +8,11 @@ import type { FileSink } from "../../../weights/sink.ts";
 import type { FileSource } from "../../../weights/source.ts";
 import { buildComponent, EXPORT_COMPONENTS } from "./components.ts";
 import type { ComputeType } from "./graph.ts";
-import { ExportError } from "./weights.ts";
+import { ExportError } from "../errors.ts";
 import { writeModel, type WriteOptions } from "./write.ts";
 
 export { buildComponent, EXPORT_COMPONENTS, type ExportComponent } from "./components.ts";
 export type { ComputeType } from "./graph.ts";
-export { ExportError } from "./weights.ts";
 export { writeModel, type WriteOptions } from "./write.ts";
 
 export interface ExportOptions extends Omit<WriteOptions, "onProgress"> {

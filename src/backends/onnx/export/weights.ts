@@ -3,6 +3,7 @@
  * come later, piece by piece, so that host memory holds one tensor at most.
  */
 import type { DataType } from "../proto.ts";
+import { ExportError } from "../errors.ts";
 import { DATA_TYPE_BYTES } from "../proto.ts";
 
 /** A tensor as a checkpoint lists it. */
@@ -27,11 +28,6 @@ export interface Initializer {
   readonly byteLength: number;
   /** The bytes in order, little-endian, in pieces. */
   chunks(): AsyncIterable<Uint8Array>;
-}
-
-/** A checkpoint does not fit the network that its config describes. */
-export class ExportError extends Error {
-  override readonly name = "ExportError";
 }
 
 /** Elements read in one piece: 8 MiB of float32. */

@@ -12,7 +12,8 @@ import {
 } from "../proto.ts";
 import type { FileSink, FileWriter } from "../../../weights/sink.ts";
 import type { GraphBuilder } from "./graph.ts";
-import { ExportError, type Initializer } from "./weights.ts";
+import { type Initializer } from "./weights.ts";
+import { ExportError } from "../errors.ts";
 
 export interface WriteOptions {
   /** Tensors go into external files where they are larger than this in sum; default 1 GiB. */
