@@ -10,7 +10,7 @@ import {
   type SyntheticOptions,
   textFile,
 } from "../../weights/synthetic.ts";
-import { FileNotFoundError, type FileSource } from "../../weights/source.ts";
+import { type FileSource } from "../../weights/source.ts";
 import { WeightPlan } from "../../weights/plan.ts";
 import { clipTextConfig, t5Config, transformerConfig, vaeConfig } from "./configs.ts";
 import repositories from "./repositories.json" with { type: "json" };
@@ -19,6 +19,7 @@ import { T5Encoder } from "./text_encoders/t5.ts";
 import { MMDiT } from "./transformer/mmdit.ts";
 import { VaeDecoder } from "./vae/decoder.ts";
 import { VaeEncoder } from "./vae/encoder.ts";
+import { FileNotFoundError } from "../../weights/errors.ts";
 
 const { shared, transformers } = repositories;
 
