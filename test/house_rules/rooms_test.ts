@@ -1,7 +1,7 @@
 /// <reference lib="deno.unstable" />
 /** The house's lint rules find what they are for, and nothing where it is allowed. */
 import assert from "node:assert/strict";
-import plugin from "./house_rules.ts";
+import plugin from "./mod.ts";
 
 const ids = (path: string, source: string) =>
   Deno.lint.runPlugin(plugin, path, source).map((diagnostic) => diagnostic.id);
@@ -32,4 +32,21 @@ Deno.test("deno-at-the-edges finds Deno and node: imports in the core", () => {
   for (const edge of ["cli.ts", "src/http/app.ts", "src/weights/deno_source.ts", "test/x.ts"]) {
     assert.deepEqual(ids(edge, reading), [], edge);
   }
+});
+
+Deno.test("errors-in-errors-ts finds error classes that lie elsewhere", () => {
+  const found = ["house/errors-in-errors-ts"];
+  const source = "export class AError extends Error {}";
+  assert.deepEqual(ids("src/gpu/x.ts", source), found);
+  assert.deepEqual(ids("src/gpu/x.ts", "class BError extends AError {}"), found);
+  assert.deepEqual(ids("src/gpu/errors.ts", source), []);
+  assert.deepEqual(ids("test/gpu/x.ts", source), []);
+});
+
+Deno.test("no-url-pathname finds paths made of file: URLs", () => {
+  const found = ["house/no-url-pathname"];
+  assert.deepEqual(ids("test/x.ts", 'new URL("../a", import.meta.url).pathname;'), found);
+  assert.deepEqual(ids("test/x.ts", "here.pathname;"), found);
+  assert.deepEqual(ids("test/x.ts", "new URL(answer.url).pathname;"), []);
+  assert.deepEqual(ids("src/web/x.ts", "location.pathname;"), []);
 });
