@@ -8,7 +8,7 @@ import type { Gpu } from "./device.ts";
 import { BindingLimitError, KernelError, OutOfDeviceMemoryError } from "./errors.ts";
 import { type Kernel, packParams, type Specialisation } from "./kernel.ts";
 import type { Pipeline } from "./pipelines.ts";
-import { PlannedSlot, SlotLayout } from "./slot_layout.ts";
+import { Activation, OpTexture, placeActivations, placeTextures } from "./slot_layout.ts";
 import { bytesPerElement, type DType, elements, type Tensor } from "./tensor.ts";
 import type { ScratchTexture, TextureCopy, WeightTexture } from "./texture.ts";
 import type { OpenQuestion, Question } from "./tuning.ts";
@@ -40,7 +40,7 @@ interface Copy {
 
 interface CopyToTexture extends TextureCopy {
   readonly from: Tensor;
-  readonly texture: ScratchTexture;
+  readonly texture: OpTexture;
 }
 
 type Command = RecordedDispatch | Copy | CopyToTexture;
@@ -49,13 +49,13 @@ export class Recorder {
   readonly gpu: Gpu;
   readonly #label: string;
   readonly #arena: Arena;
-  readonly #layout = new SlotLayout();
+  readonly #activations: Activation[] = [];
+  readonly #textures: OpTexture[] = [];
   readonly #commands: Command[] = [];
   readonly #uniforms: Uint8Array[] = [];
   readonly #uniformOffsets = new Map<string, number>();
   readonly #open = new Map<string, OpenQuestion>();
   #uniformBytes = 0;
-  #scratch = 0;
 
   constructor(gpu: Gpu, label: string) {
     this.gpu = gpu;
@@ -63,7 +63,11 @@ export class Recorder {
     this.#arena = gpu.arena;
   }
 
-  /** An activation, valid until `release`. Contents are undefined before the first write. */
+  /**
+   * An activation. Its memory is its own from the first command that writes it to the last that uses
+   * it; what no later command reads is there when the program has run, and what none has written
+   * before it is read is there from the start. Contents are undefined before the first write.
+   */
   alloc(shape: readonly number[], label: string, dtype: DType = "f32"): Tensor {
     const byteLength = Math.max(4, Math.ceil(elements(shape) * bytesPerElement[dtype] / 4) * 4);
     const limit = this.gpu.limits.maxStorageBufferBindingSize;
@@ -73,17 +77,21 @@ export class Recorder {
           `binds (${limit})`,
       );
     }
-    const storage = this.#layout.take(Math.ceil(byteLength / 16) * 16);
+    const storage = new Activation(Math.ceil(byteLength / 16) * 16);
+    this.#activations.push(storage);
     return { label, shape, dtype, storage, byteOffset: 0, byteLength };
   }
 
-  /** Gives activations' memory to later tensors of this program. Views share their base's slot. */
-  release(...tensors: readonly Tensor[]): void {
-    for (const tensor of tensors) {
-      if (!this.#layout.release(tensor.storage)) {
-        throw new KernelError(tensor.label, "Released twice, or not an activation of this program");
-      }
-    }
+  /** An activation that is filled before each run, also where commands then write to it. */
+  input(shape: readonly number[], label: string, dtype: DType = "f32"): Tensor {
+    const tensor = this.alloc(shape, label, dtype);
+    (tensor.storage as Activation).life.use(-Infinity, false);
+    return tensor;
+  }
+
+  /** Has activations last until the program has run, also where a command read them. */
+  keep(...tensors: readonly Tensor[]): void {
+    for (const { storage } of tensors) if (storage instanceof Activation) storage.life.keep();
   }
 
   /** What an op takes, by the device's tuner. */
@@ -110,7 +118,7 @@ export class Recorder {
 
   /** A tensor of this program that is like another program's activation; any other as it is. */
   standIn(tensor: Tensor): Tensor {
-    const isActivation = tensor.storage instanceof PlannedSlot;
+    const isActivation = tensor.storage instanceof Activation;
     return isActivation ? this.alloc(tensor.shape, tensor.label, tensor.dtype) : tensor;
   }
 
@@ -140,35 +148,37 @@ export class Recorder {
     this.#commands.push({ from, to });
   }
 
-  /** Records `work` with a set of scratch textures of its own, the `index`-th. */
-  withScratch<T>(index: number, work: () => T): T {
-    const before = this.#scratch;
-    this.#scratch = index;
-    try {
-      return work();
-    } finally {
-      this.#scratch = before;
-    }
-  }
-
-  /** A texture for this op alone: the next op of this scratch that asks for one overwrites it. */
-  scratchTexture(width: number, height: number): ScratchTexture {
-    return this.#arena.texture(width, height, this.#scratch);
+  /** A texture for one op, which may fill and read it several times over. */
+  scratchTexture(width: number): ScratchTexture {
+    const texture = new OpTexture(width);
+    this.#textures.push(texture);
+    return texture;
   }
 
   /**
    * Copies part of a tensor into a texture: right after the copies before it, if no dispatch since
    * stands in the way. Every copy between dispatches ends a compute pass, which costs the host more
-   * than a dispatch.
+   * than a dispatch. A second copy of one tensor is left where it is: it would only hold another
+   * texture for longer.
    */
   copyToTexture(from: Tensor, texture: ScratchTexture, rectangle: TextureCopy): void {
+    const copy = { ...rectangle, from, texture: texture as OpTexture };
+    copy.texture.height = Math.max(copy.texture.height, copy.y + copy.height);
     const before = this.#commands.findLastIndex((command) =>
-      !("pipeline" in command) || writes(command, from) ||
-      Object.values(command.bindings).includes(texture)
+      !("pipeline" in command) ||
+      usesOf(command).some(([used, isWritten]) =>
+        used === texture || (isWritten && used === from.storage)
+      )
     );
-    const copyBefore = before >= 0 && !("pipeline" in this.#commands[before]!);
-    const place = copyBefore ? before + 1 : this.#commands.length;
-    this.#commands.splice(place, 0, { ...rectangle, from, texture });
+    const dispatch = this.#commands.findLastIndex((command, i) =>
+      i <= before && "pipeline" in command
+    );
+    const copiesBefore = this.#commands.slice(dispatch + 1, before + 1);
+    const isMoved = copiesBefore.length > 0 &&
+      !copiesBefore.some((command) =>
+        "texture" in command && command.from.storage === from.storage && command.texture !== texture
+      );
+    this.#commands.splice(isMoved ? before + 1 : this.#commands.length, 0, copy);
   }
 
   /**
@@ -179,9 +189,15 @@ export class Recorder {
   async finish(): Promise<Program> {
     this.gpu.tuner.keep([...this.#open.values()]);
     await this.gpu.pipelines.settled();
-    if (!await this.#layout.place(this.#arena)) {
+    for (const [i, command] of this.#commands.entries()) {
+      for (const [used, isWritten] of usesOf(command)) {
+        if (used instanceof Activation || used instanceof OpTexture) used.life.use(i, isWritten);
+      }
+    }
+    if (!await placeActivations(this.#arena, this.#activations)) {
       throw new OutOfDeviceMemoryError(`${this.#label}: the device has no memory for activations`);
     }
+    placeTextures(this.#arena, this.#textures);
     return new Program(this.gpu, this.#label, this.#commands, this.#uniformData());
   }
 
@@ -299,11 +315,16 @@ export class Program {
   }
 }
 
-function writes({ kernel, bindings }: Dispatch, { storage }: Tensor): boolean {
-  return kernel.bindings.some(({ name, kind }) => {
-    const bound = bindings[name];
-    return kind === "storage" && bound && "storage" in bound && bound.storage === storage;
-  });
+/** The storages and textures that a command uses, and whether it writes them. */
+function usesOf(command: Command): (readonly [used: unknown, isWritten: boolean])[] {
+  if ("pipeline" in command) {
+    return command.kernel.bindings.map(({ name, kind }) => {
+      const bound = command.bindings[name];
+      return [bound && "storage" in bound ? bound.storage : bound, kind === "storage"];
+    });
+  }
+  const to = "texture" in command ? command.texture : command.to.storage;
+  return [[command.from.storage, false], [to, true]];
 }
 
 function copyToTexture(encoder: GPUCommandEncoder, copy: CopyToTexture): void {

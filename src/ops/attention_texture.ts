@@ -69,7 +69,7 @@ export function attentionTexture(rec: Recorder, options: AttentionOptions): Tens
   const tokens = streams.reduce((sum, stream) => sum + stream.shape[1]!, 0);
   const texels = width / 2;
   const atOnce = Math.min(batch, Math.floor(rec.gpu.limits.maxTextureDimension2D / tokens));
-  const texture = rec.scratchTexture(texels, tokens * atOnce);
+  const texture = rec.scratchTexture(texels);
   const outputs = streams.map(({ shape }, i) =>
     rec.alloc([batch, shape[1]!, width], `${label}/${i}`)
   );

@@ -65,7 +65,6 @@ export function conv2d(rec: Recorder, options: Conv2dOptions): Tensor {
   if (into && n !== columns) {
     const result = conv2d(rec, { ...options, into: undefined });
     add(rec, { x: result, into, label });
-    rec.release(result);
     return into;
   }
   const wide = x.shape.at(-1) === channels
@@ -122,12 +121,8 @@ export function conv2d(rec: Recorder, options: Conv2dOptions): Tensor {
       grid: [gridX, gridY, groupsN],
     });
   }
-  if (wide !== x) rec.release(wide);
-  if (wideBias !== bias) rec.release(wideBias);
   if (n === columns) return y;
-  const cut = resizeRows(rec, { x: y, columns: n, label: `${label}/y` });
-  rec.release(y);
-  return cut;
+  return resizeRows(rec, { x: y, columns: n, label: `${label}/y` });
 }
 
 function chooseVariant(rec: Recorder, options: Conv2dOptions, part: MatrixPart, pixels: number) {

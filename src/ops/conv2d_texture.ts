@@ -80,7 +80,7 @@ export function conv2dTexture(rec: Recorder, options: Conv2dTextureOptions): voi
     let end = line + 1;
     while (end < lines && seen(end)[1] - firstSeen < linesAtOnce) end++;
     const pixels = (seen(end - 1)[1] - firstSeen + 1) * width;
-    const texture = copyRows(rec, x, layout, firstSeen * width, pixels);
+    copyRows(rec, x, layout, firstSeen * width, pixels);
     for (const part of parts) {
       const tile = options.tile ?? chooseTile(rec, options, part);
       const [threadM, threadN, lanesN] = tile;
@@ -90,7 +90,7 @@ export function conv2dTexture(rec: Recorder, options: Conv2dTextureOptions): voi
         label: `conv2d/${label}`,
         kernel: kernelOf(options),
         specialise: form(tile),
-        bindings: { x: texture, w: part.texture!, bias, y },
+        bindings: { x: layout.texture, w: part.texture!, bias, y },
         params: {
           height,
           width,

@@ -80,7 +80,6 @@ export function groupNorm(rec: Recorder, options: GroupNormOptions): Tensor {
     },
     grid: [groups, batch, 1],
   });
-  rec.release(strips);
 
   const y = rec.alloc(x.shape, label);
   overStrips(rec, x, applyPixels, {
@@ -89,7 +88,6 @@ export function groupNorm(rec: Recorder, options: GroupNormOptions): Tensor {
     specialise: { override: { SILU: silu } },
     bindings: { moments, bias, y },
   });
-  rec.release(moments);
   return y;
 }
 
@@ -130,12 +128,12 @@ function overStrips(rec: Recorder, x: Tensor, strip: number, pass: StripsPass): 
     let end = first + 1;
     while (end < strips && firstPixel(end + 1) - firstPixel(first) <= layout.rowsAtOnce) end++;
     const start = firstPixel(first);
-    const texture = copyRows(rec, x, layout, start, firstPixel(end) - start);
+    copyRows(rec, x, layout, start, firstPixel(end) - start);
     rec.dispatch({
       label,
       kernel: kernels.texture,
       specialise,
-      bindings: { x: texture, ...bindings },
+      bindings: { x: layout.texture, ...bindings },
       params: {
         ...sizes,
         count: (end - first) * channels4,

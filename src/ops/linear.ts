@@ -63,17 +63,13 @@ export function linear(rec: Recorder, options: LinearOptions): Tensor {
   if (into && (n !== columns || activation !== "none")) {
     const result = linear(rec, { x, weight, bias, activation, label, variant: options.variant });
     add(rec, { x: result, into, gate, label });
-    rec.release(result);
     return into;
   }
   // Rows of x, weights and bias are read four or eight values at a time.
-  const borrowed: Tensor[] = [];
   const widened = (tensor: Tensor, width: number, wanted: number, name: string) => {
     if (width === wanted) return tensor;
     const matrix = reshape(tensor, [elements(tensor.shape) / width, width]);
-    const wide = resizeRows(rec, { x: matrix, columns: wanted, label: `${label}/${name}` });
-    borrowed.push(wide);
-    return wide;
+    return resizeRows(rec, { x: matrix, columns: wanted, label: `${label}/${name}` });
   };
   const textured = weight.parts.some((part) => part.texture);
   const wide = widened(x, k, stride, "x");
@@ -140,11 +136,8 @@ export function linear(rec: Recorder, options: LinearOptions): Tensor {
       grid: [gridX, gridY, groupsN],
     });
   }
-  rec.release(...borrowed);
   if (n === columns) return y;
-  const cut = resizeRows(rec, { x: y, columns: n, label: `${label}/y` });
-  rec.release(y);
-  return cut;
+  return resizeRows(rec, { x: y, columns: n, label: `${label}/y` });
 }
 
 function chooseVariant(rec: Recorder, options: LinearOptions, part: MatrixPart): LinearVariant {

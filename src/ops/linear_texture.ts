@@ -88,7 +88,7 @@ export function linearTexture(rec: Recorder, options: LinearTextureOptions): voi
   const layout = rowTexture(rec, inputs, 16);
   for (let first = 0; first < rows; first += layout.rowsAtOnce) {
     const count = Math.min(layout.rowsAtOnce, rows - first);
-    const texture = copyRows(rec, x, layout, first, count);
+    copyRows(rec, x, layout, first, count);
     for (const part of parts) {
       const { quantized } = part;
       const tile = options.tile ?? chooseTile(rec, options, part);
@@ -99,7 +99,7 @@ export function linearTexture(rec: Recorder, options: LinearTextureOptions): voi
         specialise: form(tile, quantized?.type),
         bindings: {
           ...quantized && { scales: quantized.scales },
-          ...{ x: texture, w: part.texture!, bias, gate, y },
+          ...{ x: layout.texture, w: part.texture!, bias, gate, y },
         },
         params: {
           ...params,

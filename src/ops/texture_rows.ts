@@ -18,13 +18,12 @@ const copyGranule = 64;
 export interface RowTexture {
   readonly rowTexels: number;
   readonly shift: number;
-  /** Of the texture, in texels. */
-  readonly width: number;
+  readonly texture: ScratchTexture;
   /** Rows that go into it at once, a multiple of 16. */
   readonly rowsAtOnce: number;
 }
 
-/** The layout for rows of `values` values, a multiple of 8, of which one pass needs `least`. */
+/** A texture for rows of `values` values, a multiple of 8, of which one pass needs `least`. */
 export function rowTexture(rec: Recorder, values: number, least: number): RowTexture {
   const largest = rec.gpu.limits.maxTextureDimension2D;
   const rowTexels = values / 4;
@@ -40,20 +39,20 @@ export function rowTexture(rec: Recorder, values: number, least: number): RowTex
     );
   }
   const most = Math.min(largest, Math.floor(passBytes / 16 / width)) << shift;
-  return { rowTexels, shift, width, rowsAtOnce: Math.max(least, Math.floor(most / 16) * 16) };
+  const texture = rec.scratchTexture(width);
+  return { rowTexels, shift, texture, rowsAtOnce: Math.max(least, Math.floor(most / 16) * 16) };
 }
 
-/** Records a copy of rows `first` to `first + count` of x, whatever its shape, into a texture. */
+/** Records a copy of rows `first` to `first + count` of x, whatever its shape, into the texture. */
 export function copyRows(
   rec: Recorder,
   x: Tensor,
-  { rowTexels, shift, width }: RowTexture,
+  { rowTexels, shift, texture }: RowTexture,
   first: number,
   count: number,
-): ScratchTexture {
+): void {
   const lines = count >> shift;
   const rest = count - (lines << shift);
-  const texture = rec.scratchTexture(width, lines + Math.min(1, rest));
   const lineTexels = rowTexels << shift;
   const bytesPerRow = 16 * lineTexels;
   const byteOffset = 16 * rowTexels * first;
@@ -68,5 +67,4 @@ export function copyRows(
       y: lines,
     });
   }
-  return texture;
 }

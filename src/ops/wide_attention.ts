@@ -45,9 +45,7 @@ export function wideAttention(
     softmaxRows(rec, { x: scores, scale, label });
     const part = linear(rec, { x: scores, weight: values, label: `${label}/mix` });
     rec.copy(part, rowsOf(output, start, rows));
-    rec.release(scores, part);
   }
-  rec.release(...values.parts.map((p) => p.tensor));
   return output;
 }
 

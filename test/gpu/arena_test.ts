@@ -1,7 +1,6 @@
 /** Activations' memory: reuse in a program, growth under older programs, and the ledger. */
 import assert from "node:assert/strict";
 import { prepareAdapter } from "../../adapter.ts";
-import { KernelError } from "../../src/gpu/errors.ts";
 import { openGpu } from "../../src/gpu/device.ts";
 import type { Recorder } from "../../src/gpu/program.ts";
 import type { Tensor } from "../../src/gpu/tensor.ts";
@@ -12,15 +11,39 @@ prepareAdapter();
 // A device of its own: what the arena holds is this file's alone.
 const gpu = await openGpu();
 
-Deno.test("a released activation's memory serves the next one, a kept one's does not", async () => {
-  const rec = gpu.record("reuse");
-  const kept = rec.alloc([64], "kept");
-  const first = rec.alloc([64], "first");
-  rec.release(first);
-  const second = rec.alloc([64], "second");
-  assert.equal(second.storage, first.storage);
-  assert.notEqual(second.storage, kept.storage);
+/** Passes x on through new activations, one after the other. */
+function chain(rec: Recorder, x: Tensor, length: number): Tensor[] {
+  const links = [x];
+  for (let i = 0; i < length; i++) {
+    const next = rec.alloc(x.shape, `link ${i}`);
+    rec.copy(links.at(-1)!, next);
+    links.push(next);
+  }
+  return links;
+}
+
+const slotsOf = (tensors: readonly Tensor[]) =>
+  new Set(tensors.map(({ storage }) => storage.buffer)).size;
+
+Deno.test("activations take turns in the memory of those that nobody reads any more", async () => {
+  const rec = gpu.record("turns");
+  const links = chain(rec, rec.alloc([64], "first"), 5);
   (await rec.finish()).dispose();
+  assert.equal(slotsOf(links), 2);
+});
+
+Deno.test("what is read after the program, or filled before it, shares with nobody until then", async () => {
+  const rec = gpu.record("ends");
+  const early = chain(rec, rec.input([64], "given"), 1);
+  const late = fill(rec, { into: rec.input([64], "given, and written to"), value: 0 });
+  const links = chain(rec, early[1]!, 3);
+  rec.keep(links[1]!);
+  const result = chain(rec, links.at(-1)!, 1)[1]!;
+  const program = await rec.finish();
+  program.dispose();
+  assert.equal(slotsOf([early[0]!, late]), 2);
+  assert.equal(slotsOf([links[1]!, late, result]), 3);
+  assert.equal(slotsOf([...links.slice(2), links[1]!]), 3);
 });
 
 Deno.test("programs lie over the same memory", async () => {
@@ -34,23 +57,11 @@ Deno.test("programs lie over the same memory", async () => {
   assert.equal(await bytes(), once);
 });
 
-Deno.test("an activation is released once, and only by its program", async () => {
-  const rec = gpu.record("release");
-  const x = rec.alloc([4], "x");
-  rec.release(x);
-  assert.throws(() => rec.release(x), KernelError);
-  const own = gpu.createTensor([4], "own", "other");
-  assert.throws(() => rec.release(own), /own: Released twice, or not an activation/);
-  gpu.destroyTensor(own);
-  (await rec.finish()).dispose();
-});
-
 /** sum = 1 + 2, in activations of this size. */
 function onePlusTwo(rec: Recorder, count: number): Tensor {
   const one = fill(rec, { into: rec.alloc([count], "one"), value: 1 });
   const two = fill(rec, { into: rec.alloc([count], "two"), value: 2 });
   add(rec, { x: one, into: two, label: "sum" });
-  rec.release(one);
   return two;
 }
 

@@ -16,9 +16,7 @@ async function arenaBytes(on: Gpu): Promise<number> {
   const vector = rec.alloc([32], "vector");
   const options = { weight: vector, bias: vector, eps: 1e-6 };
   const normed = groupNorm(rec, { x, ...options, groups: 8, silu: true, label: "group" });
-  rec.release(x);
   const again = layerNorm(rec, { x: normed, ...options, label: "layer" });
-  rec.release(normed);
   activation(rec, { x: again, kind: "gelu", label: "gelu" });
   const program = await rec.finish();
   const bytes = on.ledger.bytes("arena");

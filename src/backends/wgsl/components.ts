@@ -76,8 +76,8 @@ export class WgslClip implements ClipComponent {
       `${ids.length}`,
       () =>
         record(this.#gpu, "clip", (rec) => {
-          const input = rec.alloc([1, ids.length], "ids", "u32");
-          const pooling = rec.alloc([1], "pooling", "u32");
+          const input = rec.input([1, ids.length], "ids", "u32");
+          const pooling = rec.input([1], "pooling", "u32");
           return { ids: input, pooling, ...this.#model.forward(rec, input, pooling) };
         }),
     );
@@ -132,7 +132,7 @@ export class WgslT5 implements T5Component {
     const table = await this.#model.relativeBias(this.#gpu, length);
     try {
       const recorded = await record(this.#gpu, "t5", (rec) => {
-        const input = rec.alloc([1, length], "ids", "u32");
+        const input = rec.input([1, length], "ids", "u32");
         return { ids: input, hidden: this.#model.forward(rec, input, table) };
       });
       return {
@@ -174,8 +174,8 @@ export class WgslTransformer implements TransformerComponent {
       `${promptEmbeds.shape[1]}`,
       () =>
         record(this.#gpu, "text projection", (rec) => {
-          const embeds = rec.alloc(promptEmbeds.shape, "prompt_embeds");
-          const pooledIn = rec.alloc(pooled.shape, "pooled_prompt_embeds");
+          const embeds = rec.input(promptEmbeds.shape, "prompt_embeds");
+          const pooledIn = rec.input(pooled.shape, "pooled_prompt_embeds");
           const context = this.#model.embedContext(rec, embeds);
           return { embeds, pooledIn, context, pooled: this.#model.embedPooled(rec, pooledIn) };
         }),
@@ -209,17 +209,17 @@ export class WgslTransformer implements TransformerComponent {
     const { height, width, contextLength, samples: count, rows, skipRows, skipLayers } = shape;
     const channels = this.config.in_channels;
     const { program, io } = await record(this.#gpu, `step ${height}x${width} x${rows}`, (rec) => {
-      const inputs = (n: number): StepInputs => ({
-        latents: rec.alloc([n, channels, height, width], "latents"),
-        timesteps: rec.alloc([n], "timesteps"),
-        context: rec.alloc([n, contextLength, this.contextWidth], "context"),
-        pooled: rec.alloc([n, this.pooledWidth], "pooled"),
+      const inputs = (n: number, alloc: typeof rec.alloc = rec.input.bind(rec)): StepInputs => ({
+        latents: alloc([n, channels, height, width], "latents"),
+        timesteps: alloc([n], "timesteps"),
+        context: alloc([n, contextLength, this.contextWidth], "context"),
+        pooled: alloc([n, this.pooledWidth], "pooled"),
       });
       const main = inputs(rows);
       const skipInputs = skipRows ? inputs(skipRows) : undefined;
-      const samples = rec.alloc([count, channels, height, width], "samples");
-      const records = rec.alloc([count, wordsPerStep], "records", "u32");
-      const noise = shape.noise ? rec.alloc(samples.shape, "noise") : undefined;
+      const samples = rec.input([count, channels, height, width], "samples");
+      const records = rec.input([count, wordsPerStep], "records", "u32");
+      const noise = shape.noise ? rec.input(samples.shape, "noise") : undefined;
       /** In passes of as many rows as the device binds, which changes no row's result. */
       const predict = (io: StepInputs, n: number, skip: readonly number[] = []): Tensor => {
         const most = this.#rowsAtOnce(shape);
@@ -227,13 +227,12 @@ export class WgslTransformer implements TransformerComponent {
         const all = rec.alloc([n, channels, height, width], "velocities");
         for (let row = 0; row < n; row += most) {
           const rows = Math.min(most, n - row);
-          const part = inputs(rows);
+          const part = inputs(rows, rec.alloc.bind(rec));
           for (const key of ["latents", "timesteps", "context", "pooled"] as const) {
             rec.copy(rowsOf(io[key], row, rows), part[key]);
           }
           const velocity = this.#model.forward(rec, part, skip);
           rec.copy(velocity, rowsOf(all, row, rows));
-          rec.release(velocity, part.latents, part.timesteps, part.context, part.pooled);
         }
         return all;
       };
@@ -295,7 +294,7 @@ export class WgslDecoder implements DecoderComponent {
       `${latents.shape}`,
       () =>
         record(this.#gpu, `decode ${latents.shape.slice(2).join("x")}`, (rec) => {
-          const input = rec.alloc(latents.shape, "latents");
+          const input = rec.input(latents.shape, "latents");
           return { input, output: this.#model.forward(rec, input) };
         }),
     );
@@ -346,7 +345,7 @@ export class WgslEncoder implements EncoderComponent {
       `${image.shape}`,
       () =>
         record(this.#gpu, `encode ${image.shape.slice(2).join("x")}`, (rec) => {
-          const input = rec.alloc(image.shape, "image");
+          const input = rec.input(image.shape, "image");
           return { input, moments: this.#model.forward(rec, input) };
         }),
     );

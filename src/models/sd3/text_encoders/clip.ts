@@ -119,7 +119,6 @@ export class ClipTextModel {
       }
       const h = norm(rec, x, layer.norm1, eps, `${layer.path}.layer_norm1`);
       const qkv = affine(rec, h, layer.qkv, `${layer.path}.self_attn.qkv`);
-      rec.release(h);
       const [attended] = attention(rec, {
         streams: [qkv],
         heads,
@@ -128,29 +127,23 @@ export class ClipTextModel {
         causal: true,
         label: `${layer.path}.self_attn`,
       });
-      rec.release(qkv);
       affine(rec, attended!, layer.out, `${layer.path}.self_attn.out_proj`, { into: x });
-      rec.release(attended!);
       const m = norm(rec, x, layer.norm2, eps, `${layer.path}.layer_norm2`);
       const activation = this.config.hidden_act;
       const inner = affine(rec, m, layer.fc1, `${layer.path}.mlp.fc1`, { activation });
-      rec.release(m);
       affine(rec, inner, layer.fc2, `${layer.path}.mlp.fc2`, { into: x });
-      rec.release(inner);
       observe?.(`hidden_state_${i + 1}`, x);
     }
     // The final norm works row by row, so only the pooled row needs it.
     const row = gatherRows(rec, { x, rows: pooling, label: "text_model.pooled" });
-    rec.release(x);
     const normed = norm(rec, row, this.#finalNorm, eps, "text_model.final_layer_norm");
-    rec.release(row);
     observe?.("pooled_eos", normed);
     const pooled = linear(rec, {
       x: normed,
       weight: this.#projection,
       label: "text_projection",
     });
-    rec.release(normed);
+    rec.keep(penultimate!);
     return { penultimate: penultimate!, pooled };
   }
 }

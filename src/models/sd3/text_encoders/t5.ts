@@ -105,7 +105,6 @@ export class T5Encoder {
         label: `${attn}.layer_norm`,
       });
       const qkv = linear(rec, { x: h, weight: block.qkv, label: `${attn}.qkv` });
-      rec.release(h);
       const [attended] = attention(rec, {
         streams: [qkv],
         heads,
@@ -114,9 +113,7 @@ export class T5Encoder {
         relativeBias: bias,
         label: `${attn}.SelfAttention`,
       });
-      rec.release(qkv);
       linear(rec, { x: attended!, weight: block.out, into: x, label: `${attn}.o` });
-      rec.release(attended!);
       const dense = `${block.path}.layer.1`;
       const m = rmsNorm(rec, {
         x,
@@ -125,19 +122,14 @@ export class T5Encoder {
         label: `${dense}.layer_norm`,
       });
       const inner = linear(rec, { x: m, weight: block.inner, label: `${dense}.wi` });
-      rec.release(m);
       const gated = gatedGelu(rec, { x: inner, label: `${dense}.act` });
-      rec.release(inner);
       linear(rec, { x: gated, weight: block.outer, into: x, label: `${dense}.wo` });
-      rec.release(gated);
     }
-    const y = rmsNorm(rec, {
+    return rmsNorm(rec, {
       x,
       weight: this.#finalNorm.tensor,
       eps,
       label: "encoder.final_layer_norm",
     });
-    rec.release(x);
-    return y;
   }
 }

@@ -70,7 +70,6 @@ export class Embeddings {
       into: x,
       label: "pos_embed.proj",
     });
-    rec.release(columns);
     return x;
   }
 
@@ -98,7 +97,6 @@ export class Embeddings {
       label: "time_text_embed.time_proj",
     });
     const temb = mlp(rec, sinusoid, this.#timestep, path);
-    rec.release(sinusoid);
     add(rec, { x: pooled, into: temb, label: "time_text_embed.sum" });
     return temb;
   }
@@ -112,12 +110,10 @@ function mlp(rec: Recorder, x: Tensor, [first, second]: readonly [Affine, Affine
     activation: "silu",
     label: `${path}.linear_1`,
   });
-  const y = linear(rec, {
+  return linear(rec, {
     x: hidden,
     weight: second.weight,
     bias: second.bias.tensor,
     label: `${path}.linear_2`,
   });
-  rec.release(hidden);
-  return y;
 }

@@ -17,12 +17,8 @@ import { type Affine, affine, fused } from "./parameters.ts";
 /** eps of every norm in the blocks; diffusers does not configure it. */
 export const normEps = 1e-6;
 
-/** Streams do not wait for each other's textures. */
-const scratch = { image: 0, context: 1, dual: 2 };
-
 interface Projection {
   readonly path: string;
-  readonly scratch: number;
   readonly qkv: Affine;
   readonly normQ?: Parameter;
   readonly normK?: Parameter;
@@ -33,7 +29,6 @@ interface Projection {
 interface FeedForward {
   readonly path: string;
   readonly normPath: string;
-  readonly scratch: number;
   readonly inner: Affine;
   readonly outer: Affine;
 }
@@ -66,14 +61,12 @@ export class JointBlock {
     this.#norm1Context = modulation.layer(`${path}.norm1_context.linear`, last ? 2 : 6);
 
     const projection = (
-      stream: keyof typeof scratch,
       attn: string,
       names: readonly [string, string, string],
       norms: readonly [string, string],
       out?: string,
     ): Projection => ({
       path: `${path}.${attn}`,
-      scratch: scratch[stream],
       qkv: fused(plan, names.map((name) => `${path}.${attn}.${name}`), c, c),
       ...(config.qk_norm && {
         normQ: plan.vector(`${path}.${attn}.${norms[0]}.weight`, config.attention_head_dim),
@@ -83,31 +76,26 @@ export class JointBlock {
     });
     const own = ["to_q", "to_k", "to_v"] as const;
     const added = ["add_q_proj", "add_k_proj", "add_v_proj"] as const;
-    this.#image = projection("image", "attn", own, ["norm_q", "norm_k"], "to_out.0");
+    this.#image = projection("attn", own, ["norm_q", "norm_k"], "to_out.0");
     this.#context = projection(
-      "context",
       "attn",
       added,
       ["norm_added_q", "norm_added_k"],
       last ? undefined : "to_add_out",
     );
-    this.#dual = dual
-      ? projection("dual", "attn2", own, ["norm_q", "norm_k"], "to_out.0")
-      : undefined;
+    this.#dual = dual ? projection("attn2", own, ["norm_q", "norm_k"], "to_out.0") : undefined;
 
     const feedForward = (
-      stream: keyof typeof scratch,
       norm: string,
       name: string,
     ): FeedForward => ({
       path: `${path}.${name}`,
       normPath: `${path}.${norm}`,
-      scratch: scratch[stream],
       inner: affine(plan, `${path}.${name}.net.0.proj`, 4 * c, c),
       outer: affine(plan, `${path}.${name}.net.2`, c, 4 * c),
     });
-    this.#ff = feedForward("image", "norm2", "ff");
-    this.#ffContext = last ? undefined : feedForward("context", "norm2_context", "ff_context");
+    this.#ff = feedForward("norm2", "ff");
+    this.#ffContext = last ? undefined : feedForward("norm2_context", "ff_context");
   }
 
   /**
@@ -151,20 +139,13 @@ export class JointBlock {
       this.#project(rec, this.#context, cOut!, context, cGate!);
       const contextMlp = { shift: cShiftMlp!, scale: cScaleMlp!, gate: cGateMlp! };
       feedForward(rec, [mlp, { ...this.#ffContext, x: context, ...contextMlp }]);
-    } else {
-      rec.release(cOut!);
-      feedForward(rec, [mlp]);
-    }
+    } else feedForward(rec, [mlp]);
   }
 
-  /** q, k and v in one product, then q/k norm where the checkpoint has it. Releases `normed`. */
+  /** q, k and v in one product, then q/k norm where the checkpoint has it. */
   #qkv(rec: Recorder, projection: Projection, normed: Tensor): Tensor {
-    const { path, scratch, qkv: { weight, bias }, normQ, normK } = projection;
-    const qkv = rec.withScratch(
-      scratch,
-      () => linear(rec, { x: normed, weight, bias: bias.tensor, label: `${path}.qkv` }),
-    );
-    rec.release(normed);
+    const { path, qkv: { weight, bias }, normQ, normK } = projection;
+    const qkv = linear(rec, { x: normed, weight, bias: bias.tensor, label: `${path}.qkv` });
     if (normQ && normK) {
       qkRmsNorm(rec, {
         qkv,
@@ -179,31 +160,21 @@ export class JointBlock {
     return qkv;
   }
 
-  /** Releases the streams. */
-  #attend(rec: Recorder, { path, scratch }: Projection, streams: readonly Tensor[]): Tensor[] {
+  #attend(rec: Recorder, { path }: Projection, streams: readonly Tensor[]): Tensor[] {
     const { num_attention_heads: heads, attention_head_dim: headDim } = this.#config;
-    const outputs = rec.withScratch(
-      scratch,
-      () => attention(rec, { streams, heads, headDim, scale: headDim ** -0.5, label: path }),
-    );
-    rec.release(...streams);
-    return outputs;
+    return attention(rec, { streams, heads, headDim, scale: headDim ** -0.5, label: path });
   }
 
-  /** Adds the projection of `x`, which is released, to `into`. */
+  /** Adds the projection of `x` to `into`. */
   #project(
     rec: Recorder,
-    { out, path, scratch }: Projection,
+    { out, path }: Projection,
     x: Tensor,
     into: Tensor,
     gate: PerSample,
   ): void {
     const { weight, bias } = out!;
-    rec.withScratch(
-      scratch,
-      () => linear(rec, { x, weight, bias: bias.tensor, into, gate, label: `${path}.out` }),
-    );
-    rec.release(x);
+    linear(rec, { x, weight, bias: bias.tensor, into, gate, label: `${path}.out` });
   }
 }
 
@@ -224,14 +195,12 @@ function feedForward(rec: Recorder, streams: readonly FeedForwardOf[]): void {
   const normed = streams.map(({ x, shift, scale, normPath }) =>
     norm(rec, x, shift, scale, normPath)
   );
-  const hidden = streams.map(({ path, inner: { weight, bias }, scratch }, i) => {
+  const hidden = streams.map(({ path, inner: { weight, bias } }, i) => {
     const product = { x: normed[i]!, weight, bias: bias.tensor, label: `${path}.net.0` };
-    return rec.withScratch(scratch, () => linear(rec, { ...product, activation: "gelu_tanh" }));
+    return linear(rec, { ...product, activation: "gelu_tanh" });
   });
-  rec.release(...normed);
-  for (const [i, { path, x, outer: { weight, bias }, gate, scratch }] of streams.entries()) {
+  for (const [i, { path, x, outer: { weight, bias }, gate }] of streams.entries()) {
     const product = { x: hidden[i]!, weight, bias: bias.tensor, label: `${path}.net.2` };
-    rec.withScratch(scratch, () => linear(rec, { ...product, into: x, gate }));
+    linear(rec, { ...product, into: x, gate });
   }
-  rec.release(...hidden);
 }

@@ -77,7 +77,6 @@ export class MMDiT {
     const temb = this.#embeddings.conditioning(rec, inputs.timesteps, inputs.pooled);
     observe?.("temb", temb);
     const vectors = this.#modulation.forward(rec, temb);
-    rec.release(temb);
 
     const x = this.#embeddings.patches(rec, inputs.latents);
     observe?.("pos_embed_out", x);
@@ -91,7 +90,6 @@ export class MMDiT {
       observe?.(`block_${i}_hidden`, x);
       observe?.(`block_${i}_context`, context);
     }
-    rec.release(context);
 
     const [scale, shift] = this.#modulation.chunks(vectors, this.#normOut);
     const normed = layerNorm(rec, {
@@ -102,7 +100,6 @@ export class MMDiT {
       label: "norm_out",
     });
     observe?.("norm_out", normed);
-    rec.release(x, vectors);
     const patches = linear(rec, {
       x: normed,
       weight: this.#projOut.weight,
@@ -110,8 +107,7 @@ export class MMDiT {
       label: "proj_out",
     });
     observe?.("proj_out", patches);
-    rec.release(normed);
-    const velocity = unpatchify(rec, {
+    return unpatchify(rec, {
       x: patches,
       patch,
       channels,
@@ -119,7 +115,5 @@ export class MMDiT {
       width: width / patch,
       label: "unpatchify",
     });
-    rec.release(patches);
-    return velocity;
   }
 }

@@ -59,14 +59,12 @@ export class Modulation {
   /** All vectors of a step: temb [B, hidden] to [B, rows]. */
   forward(rec: Recorder, temb: Tensor): Tensor {
     const active = activation(rec, { x: temb, kind: "silu", label: "temb.silu" });
-    const vectors = linear(rec, {
+    return linear(rec, {
       x: active,
       weight: this.#weight,
       bias: this.#bias.tensor,
       label: "modulation",
     });
-    rec.release(active);
-    return vectors;
   }
 
   /** The chunks of one layer, in the layer's own order. */

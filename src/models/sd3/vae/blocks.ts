@@ -100,31 +100,23 @@ export class ResnetBlock {
     };
   }
 
-  /** Consumes `x`: releases it, or returns it updated in place. */
+  /** May return `x` updated in place. */
   forward(rec: Recorder, x: Tensor): Tensor {
     const [batch, height, width, inputs] = x.shape as [number, number, number, number];
+    // A 1x1 convolution is a linear layer over the channels.
+    const into = !this.#shortcut ? x : reshape(
+      linear(rec, {
+        x: reshape(x, [batch, height * width, inputs]),
+        weight: this.#shortcut.weight,
+        bias: this.#shortcut.bias.tensor,
+        label: `${this.#path}.conv_shortcut`,
+      }),
+      [batch, height, width, this.#outputs],
+    );
     const a = this.#norm1.forward(rec, x, { silu: true });
     const b = this.#conv1.forward(rec, a);
-    rec.release(a);
     const c = this.#norm2.forward(rec, b, { silu: true });
-    rec.release(b);
-    let into = x;
-    if (this.#shortcut) {
-      // A 1x1 convolution is a linear layer over the channels.
-      into = reshape(
-        linear(rec, {
-          x: reshape(x, [batch, height * width, inputs]),
-          weight: this.#shortcut.weight,
-          bias: this.#shortcut.bias.tensor,
-          label: `${this.#path}.conv_shortcut`,
-        }),
-        [batch, height, width, this.#outputs],
-      );
-      rec.release(x);
-    }
-    this.#conv2.forward(rec, c, { into });
-    rec.release(c);
-    return into;
+    return this.#conv2.forward(rec, c, { into });
   }
 }
 
@@ -165,7 +157,6 @@ class PixelAttention {
     const q = project(this.#q, "to_q");
     const k = project(this.#k, "to_k");
     const v = project(this.#v, "to_v");
-    rec.release(normed);
     const attended = wideAttention(rec, {
       q,
       k,
@@ -173,7 +164,6 @@ class PixelAttention {
       scale: channels ** -0.5,
       label: this.#path,
     });
-    rec.release(q, k, v);
     linear(rec, {
       x: attended,
       weight: this.#out.weight,
@@ -181,7 +171,6 @@ class PixelAttention {
       into: reshape(x, tokens),
       label: `${this.#path}.to_out`,
     });
-    rec.release(attended);
   }
 }
 

@@ -66,19 +66,15 @@ export class VaeDecoder {
       shift: scaled ? shift_factor : 0,
       label: "decoder.input",
     });
-    const replace = (next: Tensor) => {
-      rec.release(x);
-      x = next;
-    };
-    if (this.#postQuant) replace(this.#postQuant.forward(rec, x));
-    replace(this.#convIn.forward(rec, x));
+    if (this.#postQuant) x = this.#postQuant.forward(rec, x);
+    x = this.#convIn.forward(rec, x);
     x = this.#mid.forward(rec, x);
     for (const { resnets, upsampler } of this.#up) {
       for (const resnet of resnets) x = resnet.forward(rec, x);
-      if (upsampler) replace(upsampler.forward(rec, x, { upsample: true }));
+      if (upsampler) x = upsampler.forward(rec, x, { upsample: true });
     }
-    replace(this.#normOut.forward(rec, x, { silu: true }));
-    replace(this.#convOut.forward(rec, x));
+    x = this.#normOut.forward(rec, x, { silu: true });
+    x = this.#convOut.forward(rec, x);
     return x;
   }
 }

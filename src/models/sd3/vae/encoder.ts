@@ -64,23 +64,17 @@ export class VaeEncoder {
    */
   forward(rec: Recorder, image: Tensor): Tensor {
     let x = imageToNhwc(rec, { x: image, channels: paddedChannels, label: "encoder.input" });
-    const replace = (next: Tensor) => {
-      rec.release(x);
-      x = next;
-    };
-    replace(this.#convIn.forward(rec, x));
+    x = this.#convIn.forward(rec, x);
     for (const { resnets, downsampler } of this.#down) {
       for (const resnet of resnets) x = resnet.forward(rec, x);
       if (downsampler) {
-        replace(downsampler.forward(rec, x, { stride: 2, padding: "asymmetric" }));
+        x = downsampler.forward(rec, x, { stride: 2, padding: "asymmetric" });
       }
     }
     x = this.#mid.forward(rec, x);
-    replace(this.#normOut.forward(rec, x, { silu: true }));
-    replace(this.#convOut.forward(rec, x));
-    if (this.#quant) replace(this.#quant.forward(rec, x));
-    const moments = nhwcToNchw(rec, { x, label: "encoder.moments" });
-    rec.release(x);
-    return moments;
+    x = this.#normOut.forward(rec, x, { silu: true });
+    x = this.#convOut.forward(rec, x);
+    if (this.#quant) x = this.#quant.forward(rec, x);
+    return nhwcToNchw(rec, { x, label: "encoder.moments" });
   }
 }
