@@ -65,7 +65,7 @@ macOS (Metal) and Windows (DirectX 12) bring their own.`;
  * Finds an adapter or installs a software driver (Linux with apt, as root or with passwordless sudo).
  *
  * @returns false if a driver was installed but this process asked too early to see it: start again
- * @throws DeviceUnavailableError naming the packages of the common systems
+ * @throws {DeviceUnavailableError} naming the packages of the common systems
  */
 export async function ensureAdapter({ install, log }: EnsureOptions): Promise<boolean> {
   prepareAdapter();
@@ -94,7 +94,7 @@ function hasVulkanDriver(): boolean {
 /**
  * Installs Debian packages, after saying so.
  *
- * @throws DeviceUnavailableError where apt cannot be used or fails
+ * @throws {DeviceUnavailableError} where apt cannot be used or fails
  */
 export async function installPackages(
   packages: readonly string[],

@@ -35,7 +35,7 @@ import { fieldLimits } from "./schemas.ts";
 import { rejectInvalid } from "./validation.ts";
 
 /** Characters of a path in the log; nothing that is served has a longer one. */
-const MAX_LOGGED_PATH = 300;
+const maxLoggedPath = 300;
 
 const routes: readonly Route[] = [
   rootRoute,
@@ -161,7 +161,7 @@ function logRequests(log: Logger, metrics: Metrics): MiddlewareHandler<AppEnv> {
       level: status >= 500 ? "error" : "info",
       event: "request",
       method,
-      path: path.slice(0, MAX_LOGGED_PATH),
+      path: path.slice(0, maxLoggedPath),
       status,
       seconds: Number(seconds.toFixed(6)),
       ...(job !== undefined && { job }),

@@ -174,7 +174,7 @@ function integer(minimum: number, maximum = Number.MAX_SAFE_INTEGER): (text: str
     const value = /^\d+$/.test(text) ? Number(text) : NaN;
     if (!(value >= minimum && value <= maximum)) {
       const top = maximum === Number.MAX_SAFE_INTEGER ? "" : ` to ${maximum}`;
-      throw new InvalidArgumentError(`Give a whole number from ${minimum}${top}, not "${text}".`);
+      throw new InvalidArgumentError(`Give a whole number from ${minimum}${top}, not "${text}"`);
     }
     return value;
   };
@@ -183,7 +183,7 @@ function integer(minimum: number, maximum = Number.MAX_SAFE_INTEGER): (text: str
 function bytes(text: string): number {
   const match = /^(\d+)\s*([KMGT]?)(?:i?B)?$/i.exec(text);
   if (match === null) {
-    throw new InvalidArgumentError(`Give bytes such as 500000, 512K, 2G, not "${text}".`);
+    throw new InvalidArgumentError(`Give bytes such as 500000, 512K, 2G, not "${text}"`);
   }
   const power = ["", "K", "M", "G", "T"].indexOf((match[2] ?? "").toUpperCase());
   return Number(match[1]) * 1024 ** power;
@@ -192,7 +192,7 @@ function bytes(text: string): number {
 function oneOf(...allowed: string[]): (text: string) => string {
   return (text) => {
     if (allowed.includes(text)) return text;
-    throw new InvalidArgumentError(`Give one of ${allowed.join(", ")}, not "${text}".`);
+    throw new InvalidArgumentError(`Give one of ${allowed.join(", ")}, not "${text}"`);
   };
 }
 
@@ -202,7 +202,7 @@ function list(text: string): string[] {
 
 function url(text: string): string {
   if (!URL.canParse(text) || !/^https?:$/.test(new URL(text).protocol)) {
-    throw new InvalidArgumentError(`Give an http or https URL, not "${text}".`);
+    throw new InvalidArgumentError(`Give an http or https URL, not "${text}"`);
   }
   return text.replace(/\/+$/, "");
 }
@@ -210,14 +210,14 @@ function url(text: string): string {
 function apiKey(text: string): string {
   // The characters of RFC 6750's bearer token: another could never arrive in the header.
   if (/^[A-Za-z0-9._~+/-]+=*$/.test(text)) return text;
-  throw new InvalidArgumentError("Use letters, digits and . _ ~ + / - in an API key.");
+  throw new InvalidArgumentError("Use letters, digits and . _ ~ + / - in an API key");
 }
 
 /** An environment variable that is a yes or no. */
 function flag(text: string): boolean {
   if (/^(1|true|yes|on)$/i.test(text)) return true;
   if (/^(0|false|no|off)$/i.test(text)) return false;
-  throw new InvalidArgumentError(`Give 1 or 0, not "${text}".`);
+  throw new InvalidArgumentError(`Give 1 or 0, not "${text}"`);
 }
 
 function negated(text: string): boolean {

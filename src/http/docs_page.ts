@@ -4,7 +4,7 @@ import { html, raw } from "hono/html";
 
 type Json = Record<string, unknown>;
 
-const STYLE = `
+const styleSheet = `
 :root { color-scheme: light dark; font: 16px/1.55 system-ui, sans-serif; }
 body { max-width: 58rem; margin: 0 auto; padding: 2rem 1.25rem 5rem; }
 h1 { font-size: 1.6rem; } h2 { font-size: 1.05rem; margin: 0; }
@@ -47,7 +47,7 @@ export async function docsPage(
       renderOperation(method, path, operation as Json, schemas)
     )
   );
-  const digest = await crypto.subtle.digest("SHA-256", new TextEncoder().encode(STYLE));
+  const digest = await crypto.subtle.digest("SHA-256", new TextEncoder().encode(styleSheet));
   const page = html`
     <!DOCTYPE html>
     <html lang="en">
@@ -55,7 +55,7 @@ export async function docsPage(
         <meta charset="utf-8">
         <meta name="viewport" content="width=device-width, initial-scale=1">
         <title>${info.title} – API</title>
-        <style>${raw(STYLE)}</style>
+        <style>${raw(styleSheet)}</style>
       </head>
       <body>
         <h1>${info.title}</h1>

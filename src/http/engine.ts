@@ -26,15 +26,15 @@ export interface EngineOptions extends
 }
 
 /** Seconds before each attempt to open a lost engine again; after the last it is given up. */
-const REOPEN_DELAYS = [0.5, 2, 5, 15, 30];
+const defaultReopenDelays = [0.5, 2, 5, 15, 30];
 /** A worker that waits for its GPU does not hear "close"; the process does not wait for it. */
-const CLOSE_SECONDS = 5;
+const closeSeconds = 5;
 
 /**
  * Opens the model in a worker.
  *
  * @param vectorBits of `prepareAdapter()`, for the status
- * @throws whatever the worker threw, by its own class
+ * @throws {Error} whatever the worker threw, by its own class
  */
 export function startEngine(
   config: ServerConfig,
@@ -76,7 +76,7 @@ export class SupervisedEngine implements Engine {
   private constructor(open: () => Promise<Engine>, engine: Engine, options: SuperviseOptions) {
     this.#open = open;
     this.#log = options.log ?? (() => {});
-    this.#delays = options.reopenDelays ?? REOPEN_DELAYS;
+    this.#delays = options.reopenDelays ?? defaultReopenDelays;
     this.#current = engine;
     this.#lastStatus = engine.status();
     this.closed = this.#end.promise;
@@ -85,7 +85,7 @@ export class SupervisedEngine implements Engine {
 
   /**
    * @param open opens a fresh engine each time it is called
-   * @throws what the first opening threw: a start that fails is not repeated
+   * @throws {Error} what the first opening threw: a start that fails is not repeated
    */
   static async open(
     open: () => Promise<Engine>,
@@ -190,7 +190,7 @@ export class SupervisedEngine implements Engine {
 async function closeSoon(engine: Engine): Promise<void> {
   let timer: ReturnType<typeof setTimeout> | undefined;
   const patience = new Promise<void>((resolve) => {
-    timer = setTimeout(resolve, CLOSE_SECONDS * 1000);
+    timer = setTimeout(resolve, closeSeconds * 1000);
   });
   try {
     await Promise.race([engine.close(), patience]);

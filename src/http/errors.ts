@@ -102,7 +102,7 @@ const rules: readonly Rule[] = [
   },
 ];
 
-const FALLBACK_RETRY_SECONDS = 5;
+const fallbackRetrySeconds = 5;
 
 /** The answer to `thrown`. Never throws, and never shows an unknown error's text to the client. */
 export function toErrorResponse(thrown: unknown): ErrorResponse {
@@ -122,7 +122,7 @@ export function toErrorResponse(thrown: unknown): ErrorResponse {
   const error = thrown as Error & { param?: string; retryAfterSeconds?: number };
   const headers: Record<string, string> = {};
   if (rule.status === 429 || rule.status === 503) {
-    headers["Retry-After"] = String(Math.ceil(error.retryAfterSeconds ?? FALLBACK_RETRY_SECONDS));
+    headers["Retry-After"] = String(Math.ceil(error.retryAfterSeconds ?? fallbackRetrySeconds));
   }
   return {
     ...answer(rule.status, rule.type, rule.message ?? error.message, error.param, headers),

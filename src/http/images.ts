@@ -6,8 +6,8 @@
 import { join } from "node:path";
 
 /** 128 random bits; a name is the only thing one needs to know to see an image. */
-const NAME = /^img[0-9a-f]{32}\.png$/;
-const TEMPORARY = /^\.img[0-9a-f]{32}\.png\.tmp$/;
+const imageName = /^img[0-9a-f]{32}\.png$/;
+const temporaryName = /^\.img[0-9a-f]{32}\.png\.tmp$/;
 
 export interface ImageStoreOptions {
   /** Seconds; 0 keeps images for ever. */
@@ -52,8 +52,8 @@ export class ImageStore {
     await Deno.mkdir(folder, { recursive: true });
     for await (const { name, isFile } of Deno.readDir(folder)) {
       if (!isFile) continue;
-      if (TEMPORARY.test(name)) await Deno.remove(join(folder, name));
-      if (!NAME.test(name)) continue;
+      if (temporaryName.test(name)) await Deno.remove(join(folder, name));
+      if (!imageName.test(name)) continue;
       const info = await Deno.stat(join(folder, name));
       store.#add(name, { bytes: info.size, modified: info.mtime?.getTime() ?? 0 });
     }

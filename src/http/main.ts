@@ -19,8 +19,8 @@ import { PngEncoder } from "./png_encoder.ts";
 export type StartEngine = (config: ServerConfig, log: Logger) => Promise<SupervisedEngine>;
 
 /** Seconds that answers which are under way get after the last job has ended. */
-const LAST_ANSWERS_SECONDS = 5;
-const SWEEP_SECONDS = 30;
+const lastAnswersSeconds = 5;
+const sweepSeconds = 30;
 
 export interface RunningServer {
   readonly url: string;
@@ -118,7 +118,7 @@ export async function startServer(
     images.sweep().catch((error) =>
       log({ level: "error", event: "sweep_failed", ...errorFields(error) })
     );
-  }, SWEEP_SECONDS * 1000);
+  }, sweepSeconds * 1000);
 
   const finished = Promise.withResolvers<number>();
   let stopping = false;
@@ -130,7 +130,7 @@ export async function startServer(
     stopping = true;
     log({ level: "info", event: "stopping", reason, ...serverApp.jobs.counts() });
     await serverApp.jobs.drain(config.drainSeconds);
-    await Promise.race([server.shutdown(), wait(LAST_ANSWERS_SECONDS)]);
+    await Promise.race([server.shutdown(), wait(lastAnswersSeconds)]);
     clearInterval(sweeper);
     encoder.close();
     await engine.close();
@@ -166,7 +166,7 @@ function listen(config: ServerConfig, handler: Deno.ServeHandler, log: Logger) {
     if (error instanceof Deno.errors.NotCapable) {
       throw new StartError(`${where} is not permitted: run with --allow-net=${hostname}`);
     }
-    throw new StartError(`cannot listen: ${where}: ${(error as Error).message}`);
+    throw new StartError(`Cannot listen: ${where}: ${(error as Error).message}`);
   }
 }
 

@@ -6,9 +6,9 @@ import type { ImageStore } from "./images.ts";
 import type { JobOutcome, Jobs } from "./jobs.ts";
 
 /** Seconds; a step takes milliseconds on a large GPU and minutes on a software adapter. */
-const STEP_BUCKETS = [0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 180];
-const STAGE_BUCKETS = [0.01, 0.05, 0.1, 0.5, 1, 2.5, 5, 10, 30, 60, 180, 600, 1800];
-const HTTP_BUCKETS = [0.001, 0.005, 0.025, 0.1, 0.25, 1, 5, 30, 120, 600];
+const stepBuckets = [0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 180];
+const stageBuckets = [0.01, 0.05, 0.1, 0.5, 1, 2.5, 5, 10, 30, 60, 180, 600, 1800];
+const httpBuckets = [0.001, 0.005, 0.025, 0.1, 0.25, 1, 5, 30, 120, 600];
 
 export interface MetricsSources {
   readonly engine: Engine;
@@ -47,21 +47,21 @@ export class Metrics {
     this.#steps = new Histogram({
       name: "sd_step_seconds",
       help: "Time between two denoising steps of one request",
-      buckets: STEP_BUCKETS,
+      buckets: stepBuckets,
       registers,
     });
     this.#stages = new Histogram({
       name: "sd_stage_seconds",
       help: "Time that a request spent in each stage",
       labelNames: ["stage"],
-      buckets: STAGE_BUCKETS,
+      buckets: stageBuckets,
       registers,
     });
     this.#http = new Histogram({
       name: "http_request_duration_seconds",
       help: "Time until an HTTP request was answered (until its start, for event streams)",
       labelNames: ["method", "route", "status"],
-      buckets: HTTP_BUCKETS,
+      buckets: httpBuckets,
       registers,
     });
     // Outcomes that have not happened yet are zero, not absent: rates need a start.

@@ -3,8 +3,9 @@
 import type { Context } from "hono";
 
 /** A host name, IPv4 or bracketed IPv6 address, with an optional port. */
-const HOST = /^(?:[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?|\[[0-9A-Fa-f:.]+\])(?::\d{1,5})?$/;
-const PREFIX = /^(?:\/[A-Za-z0-9._~-]+)+$/;
+const hostPattern =
+  /^(?:[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?|\[[0-9A-Fa-f:.]+\])(?::\d{1,5})?$/;
+const prefixPattern = /^(?:\/[A-Za-z0-9._~-]+)+$/;
 
 export interface PublicUrlOptions {
   readonly publicUrl?: string | undefined;
@@ -29,7 +30,7 @@ export function baseUrl(c: Context, { publicUrl, trustProxy }: PublicUrlOptions)
   return [
     protocol === "http" || protocol === "https" ? `${protocol}:` : direct.protocol,
     "//",
-    host !== undefined && HOST.test(host) ? host : direct.host,
-    prefix !== undefined && PREFIX.test(prefix) ? prefix : "",
+    host !== undefined && hostPattern.test(host) ? host : direct.host,
+    prefix !== undefined && prefixPattern.test(prefix) ? prefix : "",
   ].join("");
 }

@@ -8,7 +8,7 @@
  * Source: PyTorch `aten/src/ATen/native/cuda/DistributionTemplates.h`.
  */
 
-const BLOCK_THREADS = 256;
+const blockThreads = 256;
 
 export interface PhiloxOptions {
   /** Threads that are resident at once: multiprocessors x threads each. Absent: unlimited. */
@@ -18,46 +18,50 @@ export interface PhiloxOptions {
 export class PhiloxGenerator {
   /** As given, modulo 2^64. */
   readonly seed: bigint;
-  private readonly capacity: number;
+  readonly #capacity: number;
   /** In draws of four, torch's `philox_offset / 4`. */
-  private offset = 0;
+  #offset = 0;
 
-  /** Throws RangeError if `seed` is not an integer or `capacity` no multiple of 256. */
+  /** @throws {RangeError} if `seed` is not an integer or `capacity` no multiple of 256 */
   constructor(seed: number | bigint, { capacity = Infinity }: PhiloxOptions = {}) {
     if (typeof seed === "number" && !Number.isSafeInteger(seed)) {
       throw new RangeError(`seed must be an integer of at most 2^53 - 1, not ${seed}`);
     }
-    if (!(capacity >= BLOCK_THREADS) || (capacity < Infinity && capacity % BLOCK_THREADS !== 0)) {
-      throw new RangeError(`capacity must be a multiple of ${BLOCK_THREADS}, not ${capacity}`);
+    if (!(capacity >= blockThreads) || (capacity < Infinity && capacity % blockThreads !== 0)) {
+      throw new RangeError(`capacity must be a multiple of ${blockThreads}, not ${capacity}`);
     }
     this.seed = BigInt.asUintN(64, BigInt(seed));
-    this.capacity = capacity;
+    this.#capacity = capacity;
   }
 
-  /** `n` standard normal values; throws RangeError unless `n` is a whole number. */
+  /**
+   * `n` standard normal values.
+   *
+   * @throws {RangeError} unless `n` is a whole number
+   */
   randn(n: number): Float32Array<ArrayBuffer> {
     if (!Number.isSafeInteger(n) || n < 0) {
-      throw new RangeError(`the number of values must be a whole number, not ${n}`);
+      throw new RangeError(`The number of values must be a whole number, not ${n}`);
     }
     const values = new Float32Array(n);
-    const rounded = Math.ceil(n / BLOCK_THREADS) * BLOCK_THREADS;
-    const threads = Math.min(this.capacity, rounded);
+    const rounded = Math.ceil(n / blockThreads) * blockThreads;
+    const threads = Math.min(this.#capacity, rounded);
     for (let i = 0; i < n; i++) {
       const round = Math.floor(i / (threads * 4));
       const component = Math.floor(i / threads) % 4;
-      values[i] = this.normal(i % threads, this.offset + round, component);
+      values[i] = this.#normal(i % threads, this.#offset + round, component);
     }
-    if (n > 0) this.offset += Math.floor((n - 1) / (threads * 4)) + 1;
+    if (n > 0) this.#offset += Math.floor((n - 1) / (threads * 4)) + 1;
     return values;
   }
 
   clone(): PhiloxGenerator {
-    const copy = new PhiloxGenerator(this.seed, { capacity: this.capacity });
-    copy.offset = this.offset;
+    const copy = new PhiloxGenerator(this.seed, { capacity: this.#capacity });
+    copy.#offset = this.#offset;
     return copy;
   }
 
-  private normal(thread: number, offset: number, component: number): number {
+  #normal(thread: number, offset: number, component: number): number {
     const words = philox(
       [offset >>> 0, Math.floor(offset / 2 ** 32), thread >>> 0, Math.floor(thread / 2 ** 32)],
       [Number(this.seed & 0xffffffffn), Number(this.seed >> 32n)],

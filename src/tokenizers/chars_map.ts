@@ -62,7 +62,7 @@ function offsetOf(unit: number): number {
   return (unit >>> 10) << ((unit & 0x200) >>> 6);
 }
 
-const MEMO_ENTRIES = 4096;
+const memoEntries = 4096;
 
 function memoized(map: (text: string) => string): (text: string) => string {
   const memo = new Map<string, string>();
@@ -70,7 +70,7 @@ function memoized(map: (text: string) => string): (text: string) => string {
     let mapped = memo.get(text);
     if (mapped === undefined) {
       mapped = map(text);
-      if (memo.size >= MEMO_ENTRIES) memo.clear();
+      if (memo.size >= memoEntries) memo.clear();
       memo.set(text, mapped);
     }
     return mapped;

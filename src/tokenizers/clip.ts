@@ -21,14 +21,15 @@ export interface ClipTokenizerFiles {
 }
 
 // The White_Space characters of Unicode. JavaScript's \s differs: it has U+FEFF and lacks U+0085.
-const SPACE = "\\t-\\r \\u0085\\u00a0\\u1680\\u2000-\\u200a\\u2028\\u2029\\u202f\\u205f\\u3000";
+const whiteSpace =
+  "\\t-\\r \\u0085\\u00a0\\u1680\\u2000-\\u200a\\u2028\\u2029\\u202f\\u205f\\u3000";
 
 /**
  * CLIP's byte-level BPE as transformers' CLIPTokenizerFast has it: NFC, white space collapsed,
  * lower case, no ftfy. The Stable Diffusion repositories hold no tokenizer.json for CLIP, so the
  * same pipeline is assembled here (transformers `convert_slow_tokenizer.py`, CLIPConverter).
  *
- * Throws TypeError or Error if the files lack a token that the config names.
+ * @throws {TypeError | Error} if the files lack a token that the config names.
  */
 export function createClipTokenizer(files: ClipTokenizerFiles): Tokenizer {
   const { vocab, config, specialTokensMap } = files;
@@ -46,7 +47,7 @@ export function createClipTokenizer(files: ClipTokenizerFiles): Tokenizer {
         type: "Sequence",
         normalizers: [
           { type: "NFC" },
-          { type: "Replace", pattern: { Regex: `[${SPACE}]+` }, content: " " },
+          { type: "Replace", pattern: { Regex: `[${whiteSpace}]+` }, content: " " },
           { type: "Lowercase" },
         ],
       },
@@ -56,7 +57,7 @@ export function createClipTokenizer(files: ClipTokenizerFiles): Tokenizer {
           {
             type: "Split",
             pattern: {
-              Regex: `'s|'t|'re|'ve|'m|'ll|'d|[\\p{L}]+|[\\p{N}]|[^${SPACE}\\p{L}\\p{N}]+`,
+              Regex: `'s|'t|'re|'ve|'m|'ll|'d|[\\p{L}]+|[\\p{N}]|[^${whiteSpace}\\p{L}\\p{N}]+`,
             },
             behavior: "Removed",
             invert: true,

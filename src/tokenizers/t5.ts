@@ -23,7 +23,7 @@ export interface T5TokenizerFiles {
  * Longer words are cut for the lattice search, whose stack grows with a word's tokens. The best path
  * through the first few thousand characters does not depend on what comes after so many.
  */
-const LONGEST_WORD = 50_000;
+const longestWord = 50_000;
 
 type Part = Record<string, unknown> & { readonly type?: string };
 type Normalize = (text: string) => string;
@@ -116,7 +116,7 @@ function splitWords(preTokenizer: Part | null | undefined): object | null {
     pretokenizers: parts.flatMap((part) => {
       if (part.type !== "Metaspace" || part.split === false) return [part];
       const mark = String(part.replacement ?? "▁");
-      const regex = `${mark}[^${mark}]{0,${LONGEST_WORD}}|[^${mark}]{1,${LONGEST_WORD}}`;
+      const regex = `${mark}[^${mark}]{0,${longestWord}}|[^${mark}]{1,${longestWord}}`;
       return [part, {
         type: "Split",
         pattern: { Regex: regex },

@@ -18,7 +18,7 @@ export interface EncodedText {
 export interface Tokenizer {
   /** `model_max_length` of tokenizer_config.json; `Infinity` where the file has none to give. */
   readonly modelMaxLength: number;
-  /** Throws RangeError if `maxLength` cannot even hold the special tokens. */
+  /** @throws {RangeError} if `maxLength` cannot even hold the special tokens. */
   encode(text: string, options?: EncodeOptions): EncodedText;
 }
 

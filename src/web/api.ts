@@ -38,7 +38,7 @@ export interface ServerEvent {
 }
 
 /** How long a question to the server may take before it counts as unreachable, in milliseconds. */
-const STATUS_TIMEOUT_MS = 8000;
+const statusTimeoutMs = 8000;
 
 /**
  * The server's HTTP interface as the page uses it. All addresses are relative to `base`, so the
@@ -51,14 +51,14 @@ export class ServerApi {
   constructor(readonly base: string) {}
 
   async status(): Promise<ServerStatus> {
-    const signal = AbortSignal.timeout(STATUS_TIMEOUT_MS);
+    const signal = AbortSignal.timeout(statusTimeoutMs);
     const response = await this.#fetch("api/status", { signal, cache: "no-store" });
     return await response.json() as ServerStatus;
   }
 
   /**
    * Asks for images and yields the events of the answer, to its end.
-   * @throws RunError of kind `lost` when the connection breaks, or by the status of a refusal
+   * @throws {RunError} of kind `lost` when the connection breaks, or by the status of a refusal
    */
   async *infer(body: Record<string, unknown>, signal: AbortSignal): AsyncGenerator<ServerEvent> {
     const response = await this.#fetch("api/diffusers/inference", {
@@ -67,7 +67,7 @@ export class ServerApi {
       headers: { "Content-Type": "application/json", Accept: "text/event-stream" },
       body: JSON.stringify({ ...body, stream: true }),
     });
-    if (response.body === null) throw new RunError("failed", "The server sent an empty answer.");
+    if (response.body === null) throw new RunError("failed", "The server sent an empty answer");
     const events = response.body
       .pipeThrough(new TextDecoderStream() as TransformStream<Uint8Array, string>)
       .pipeThrough(new EventSourceParserStream());
@@ -115,7 +115,7 @@ function asRunError(error: unknown, signal: AbortSignal | undefined): unknown {
   if (error instanceof RunError) return error;
   const timedOut = signal?.reason instanceof DOMException && signal.reason.name === "TimeoutError";
   if (signal?.aborted && !timedOut) return signal.reason;
-  return new RunError("lost", "The connection to the server broke.");
+  return new RunError("lost", "The connection to the server broke");
 }
 
 /** The server's own words for a refusal, sorted by its status. */
@@ -137,7 +137,7 @@ function kindOfStatus(status: number): RunError["kind"] {
 }
 
 /** Kinds by the start of an error's `type`; all others are failures. */
-const KIND_OF_TYPE: Readonly<Record<string, RunError["kind"]>> = {
+const kindOfType: Readonly<Record<string, RunError["kind"]>> = {
   invalid_request: "rejected",
   busy: "busy",
   unavailable: "lost",
@@ -151,6 +151,6 @@ export function eventError(data: Record<string, unknown>): RunError {
   const message = typeof error.message === "string" ? error.message : "The server gave no reason.";
   const type = String(error.type ?? "");
   const param = typeof error.param === "string" ? error.param : undefined;
-  const kind = Object.entries(KIND_OF_TYPE).find(([start]) => type.startsWith(start))?.[1];
+  const kind = Object.entries(kindOfType).find(([start]) => type.startsWith(start))?.[1];
   return new RunError(kind ?? "failed", message, { param });
 }

@@ -1,11 +1,11 @@
 import { byId } from "./dom.ts";
 
-const KEY = "studio.api-key";
+const storageKey = "studio.api-key";
 
 /** The API key of this tab, if one was given. */
 export function loadApiKey(): string | undefined {
   try {
-    return sessionStorage.getItem(KEY) ?? undefined;
+    return sessionStorage.getItem(storageKey) ?? undefined;
   } catch {
     return undefined;
   }
@@ -26,7 +26,7 @@ export function askApiKey(): Promise<string | undefined> {
       const key = dialog.returnValue === "use" ? field.value.trim() : "";
       if (key === "") return resolve(undefined);
       try {
-        sessionStorage.setItem(KEY, key);
+        sessionStorage.setItem(storageKey, key);
       } catch {
         // Storage refused (private window): the key then lives as long as the page.
       }

@@ -18,7 +18,7 @@ import { requestOfImage, toWire } from "./wire.ts";
 import { webgpuProblem } from "./webgpu_support.ts";
 import { RunError } from "./errors.ts";
 
-const STATUS_PERIOD_MS = 1000;
+const statusPeriodMs = 1000;
 
 /** Runs requests on the visitor's own GPU: the same engine as the server's, in a Web Worker. */
 export class BrowserPlace implements Runner {
@@ -48,7 +48,7 @@ export class BrowserPlace implements Runner {
     });
     setInterval(() => {
       if (this.#engine !== undefined) this.#onState();
-    }, STATUS_PERIOD_MS);
+    }, statusPeriodMs);
   }
 
   /** The visitor chose this place: looks for a GPU and for the server's model. */
@@ -133,7 +133,7 @@ export class BrowserPlace implements Runner {
     if (listing === undefined) {
       throw new RunError(
         "failed",
-        "The server has no model for the page; choose a folder instead.",
+        "The server has no model for the page; choose a folder instead",
       );
     }
     // Asked for here: the browser may show a question, which a worker cannot.

@@ -3,6 +3,7 @@
  * Names are fixed: the server sends entity tags, so nothing stale is used.
  */
 import { build, type Plugin } from "esbuild";
+import { fileURLToPath } from "node:url";
 
 const here = new URL("./", import.meta.url);
 
@@ -26,7 +27,7 @@ function importMap(linkFolder: string): Plugin {
         const link = `${linkFolder}/node_modules/${name}`;
         await Deno.mkdir(link.slice(0, link.lastIndexOf("/")), { recursive: true });
         try {
-          await Deno.symlink(decodeURIComponent(new URL(url.slice(0, end)).pathname), link);
+          await Deno.symlink(fileURLToPath(url.slice(0, end)), link);
         } catch (error) {
           if (!(error instanceof Deno.errors.AlreadyExists)) throw error;
         }
@@ -40,7 +41,7 @@ function importMap(linkFolder: string): Plugin {
 export async function buildPage(outputFolder: string): Promise<Record<string, number>> {
   const linkFolder = await Deno.makeTempDir();
   const result = await build({
-    absWorkingDir: decodeURIComponent(here.pathname),
+    absWorkingDir: fileURLToPath(here),
     entryPoints: ["main.ts", "engine_worker.ts", "style.css"],
     external: ["./inter.woff2"],
     outdir: outputFolder,
@@ -69,8 +70,7 @@ export async function buildPage(outputFolder: string): Promise<Record<string, nu
 }
 
 if (import.meta.main) {
-  const folder = Deno.args[0] ??
-    decodeURIComponent(new URL("../../dist/web", import.meta.url).pathname);
+  const folder = Deno.args[0] ?? fileURLToPath(new URL("../../dist/web", import.meta.url));
   await buildPage(folder);
   // esbuild's helper process would keep the task alive.
   Deno.exit(0);

@@ -25,12 +25,12 @@ export function el<K extends keyof HTMLElementTagNameMap>(
 /** The element of that id, checked to be of `type`; a page without it is broken, so it throws. */
 export function byId<T extends HTMLElement>(id: string, type: new () => T): T {
   const element = document.getElementById(id);
-  if (!(element instanceof type)) throw new TypeError(`the page has no ${type.name} #${id}`);
+  if (!(element instanceof type)) throw new TypeError(`The page has no ${type.name} #${id}`);
   return element;
 }
 
 /** Paths of the icons on a 20 x 20 grid, drawn with a 1.5 px round stroke. */
-const ICONS = {
+const icons = {
   copy: "M7.5 7.5h8v8h-8zM12.5 7.5v-3h-8v8h3",
   download: "M10 3.5v9m0 0 3.5-3.5M10 12.5 6.5 9M4 16h12",
   settings: "M4 6.5h7m3 0h2M4 13.5h2m3 0h7M12.5 5v3M7.5 12v3",
@@ -42,7 +42,7 @@ const ICONS = {
   right: "M8 4.5 13.5 10 8 15.5",
 } as const;
 
-export type IconName = keyof typeof ICONS;
+export type IconName = keyof typeof icons;
 
 export function icon(name: IconName): SVGElement {
   const ns = "http://www.w3.org/2000/svg";
@@ -51,7 +51,7 @@ export function icon(name: IconName): SVGElement {
   svg.setAttribute("aria-hidden", "true");
   svg.setAttribute("class", "icon");
   const path = document.createElementNS(ns, "path");
-  path.setAttribute("d", ICONS[name]);
+  path.setAttribute("d", icons[name]);
   svg.append(path);
   return svg;
 }

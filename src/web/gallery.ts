@@ -10,7 +10,7 @@ export interface GalleryActions {
   open(entry: GalleryEntry): void;
 }
 
-const EXAMPLES = [
+const examples = [
   "a red circle on a blue background",
   "a panda on a green background",
   "an emoji of a pizza",
@@ -27,7 +27,7 @@ export class Gallery {
   constructor(actions: GalleryActions) {
     this.#actions = actions;
     byId("examples", HTMLElement).append(
-      ...EXAMPLES.map((prompt) =>
+      ...examples.map((prompt) =>
         textButton(prompt, () => actions.usePrompt(prompt), { class: "button" })
       ),
     );

@@ -29,8 +29,8 @@ interface SyncAccess {
 type WorkerFileHandle = FileSystemFileHandle & { createSyncAccessHandle(): Promise<SyncAccess> };
 
 /** One request's worth of a file. */
-const PIECE_BYTES = 4 * 2 ** 20;
-const FOLDER = "models";
+const pieceBytes = 4 * 2 ** 20;
+const modelsFolder = "models";
 
 /** Bytes of all files of a listing. */
 export function totalBytes(listing: ModelListing): number {
@@ -53,7 +53,7 @@ export async function cachedModel(
   try {
     // Two tabs that fetch the same model take turns: only one may write a file at a time.
     const files = await navigator.locks.request(
-      `${FOLDER}/${key}`,
+      `${modelsFolder}/${key}`,
       () => fill(remote, key, listing, onProgress),
     );
     return { source: blobSource(listing.name, files) };
@@ -68,7 +68,7 @@ export async function cachedModel(
 export async function forgetModels(): Promise<void> {
   const root = await navigator.storage.getDirectory();
   try {
-    await root.removeEntry(FOLDER, { recursive: true });
+    await root.removeEntry(modelsFolder, { recursive: true });
   } catch (error) {
     if (!(error instanceof DOMException && error.name === "NotFoundError")) throw error;
   }
@@ -81,7 +81,7 @@ async function fill(
   onProgress: (bytesDone: number, bytesTotal: number) => void,
 ): Promise<Map<string, File>> {
   const root = await navigator.storage.getDirectory();
-  const models = await root.getDirectoryHandle(FOLDER, { create: true });
+  const models = await root.getDirectoryHandle(modelsFolder, { create: true });
   const folder = await models.getDirectoryHandle(key, { create: true });
   const total = totalBytes(listing);
   const files = new Map<string, File>();
@@ -95,7 +95,7 @@ async function fill(
       try {
         if (at > size) access.truncate(at = 0);
         while (at < size) {
-          const end = Math.min(at + PIECE_BYTES, size);
+          const end = Math.min(at + pieceBytes, size);
           access.write(await remote.read(path, at, end), { at });
           at = end;
           onProgress(done + at, total);

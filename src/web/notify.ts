@@ -1,12 +1,12 @@
 import { byId, el } from "./dom.ts";
 
-const SHOWN_MS = 4000;
+const shownMs = 4000;
 
 /** Says something short at the foot of the page, to eyes and to screen readers. */
 export function notify(text: string): void {
   const note = el("p", { class: "note" }, text);
   byId("notes", HTMLElement).append(note);
-  setTimeout(() => note.remove(), SHOWN_MS);
+  setTimeout(() => note.remove(), shownMs);
 }
 
 /** Says something to screen readers only: what others see in the cards. */
@@ -26,5 +26,5 @@ export async function copyText(text: string): Promise<void> {
   field.select();
   const copied = document.execCommand("copy");
   field.remove();
-  if (!copied) throw new Error("the browser refused to copy");
+  if (!copied) throw new Error("The browser refused to copy");
 }

@@ -43,7 +43,7 @@ export class ServerRunner implements Runner {
     } finally {
       signal.removeEventListener("abort", cancel);
     }
-    throw new RunError("lost", "The server ended the connection before the images were done.");
+    throw new RunError("lost", "The server ended the connection before the images were done");
   }
 
   async #collect(data: Record<string, unknown>, signal: AbortSignal): Promise<RunResult> {

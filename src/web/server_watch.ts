@@ -1,9 +1,9 @@
 import { ServerApi, type ServerStatus } from "./api.ts";
 import { RunError } from "./errors.ts";
 
-const PERIOD_MS = 2000;
-const BUSY_PERIOD_MS = 1000;
-const LONGEST_PAUSE_MS = 10_000;
+const periodMs = 2000;
+const busyPeriodMs = 1000;
+const longestPauseMs = 10_000;
 
 export type WatchState =
   | { readonly state: "ready"; readonly status: ServerStatus }
@@ -35,15 +35,15 @@ export class ServerWatch {
     if (this.#asking) return;
     this.#asking = true;
     clearTimeout(this.#timer);
-    let pause = PERIOD_MS;
+    let pause = periodMs;
     try {
       const status = await this.#api.status();
       this.#failures = 0;
-      if (status.requests.active + status.requests.waiting > 0) pause = BUSY_PERIOD_MS;
+      if (status.requests.active + status.requests.waiting > 0) pause = busyPeriodMs;
       this.#onState({ state: "ready", status });
     } catch (error) {
       this.#failures += 1;
-      pause = Math.min(LONGEST_PAUSE_MS, BUSY_PERIOD_MS * 1.5 ** this.#failures);
+      pause = Math.min(longestPauseMs, busyPeriodMs * 1.5 ** this.#failures);
       this.#onState(describe(error));
     } finally {
       this.#asking = false;

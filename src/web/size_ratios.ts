@@ -1,9 +1,9 @@
 import { byId, el } from "./dom.ts";
 
 /** Offered shapes, as width : height. */
-const RATIOS: readonly [number, number][] = [[1, 1], [4, 3], [3, 4], [16, 9], [9, 16]];
+const ratios: readonly [number, number][] = [[1, 1], [4, 3], [3, 4], [16, 9], [9, 16]];
 /** Longer side of a shape's drawing, in pixels of the page. */
-const ICON_SIZE = 18;
+const iconSize = 18;
 
 export interface SizeLimits {
   /** The model's own size. */
@@ -25,7 +25,7 @@ export class SizeRatios {
   offer({ width, height, sizeMultiple, maxSize }: SizeLimits): void {
     // By the size: small models round several shapes to the same one.
     const buttons = new Map<string, HTMLButtonElement>();
-    for (const [across, down] of RATIOS) {
+    for (const [across, down] of ratios) {
       const unit = Math.sqrt(width * height / (across * down));
       const fit = (part: number) => {
         const side = Math.round(part * unit / sizeMultiple) * sizeMultiple;
@@ -49,8 +49,8 @@ export class SizeRatios {
 
   #button(across: number, down: number, [width, height]: [number, number]): HTMLButtonElement {
     const shape = el("i");
-    shape.style.width = `${ICON_SIZE * Math.min(1, across / down)}px`;
-    shape.style.height = `${ICON_SIZE * Math.min(1, down / across)}px`;
+    shape.style.width = `${iconSize * Math.min(1, across / down)}px`;
+    shape.style.height = `${iconSize * Math.min(1, down / across)}px`;
     return el(
       "button",
       {

@@ -21,7 +21,7 @@ interface Schema extends DBSchema {
 }
 
 /** Older images leave when a new one would exceed this. */
-const MAX_IMAGES = 300;
+const maxImages = 300;
 
 /**
  * The gallery on disk (IndexedDB), so that images outlive a reload and the server's own clean-up.
@@ -55,7 +55,7 @@ export class GalleryStore {
     const transaction = this.#database.transaction("images", "readwrite");
     await transaction.store.put(entry);
     const keys = await transaction.store.index("created").getAllKeys();
-    const excess = keys.slice(0, Math.max(0, keys.length - MAX_IMAGES));
+    const excess = keys.slice(0, Math.max(0, keys.length - maxImages));
     await Promise.all(excess.map((key) => transaction.store.delete(key)));
     await transaction.done;
     return excess;
@@ -70,12 +70,12 @@ export class GalleryStore {
   }
 }
 
-const DRAFT_KEY = "studio.draft";
+const draftKey = "studio.draft";
 
 /** The form as it was left, or undefined; a value nobody can read counts as none. */
 export function loadDraft(): Record<string, string> | undefined {
   try {
-    const draft: unknown = JSON.parse(localStorage.getItem(DRAFT_KEY) ?? "null");
+    const draft: unknown = JSON.parse(localStorage.getItem(draftKey) ?? "null");
     if (draft === null || typeof draft !== "object") return undefined;
     return Object.fromEntries(
       Object.entries(draft).filter((pair): pair is [string, string] => typeof pair[1] === "string"),
@@ -88,7 +88,7 @@ export function loadDraft(): Record<string, string> | undefined {
 /** Keeps the form; a browser without storage simply forgets it. */
 export function saveDraft(draft: Record<string, string>): void {
   try {
-    localStorage.setItem(DRAFT_KEY, JSON.stringify(draft));
+    localStorage.setItem(draftKey, JSON.stringify(draft));
   } catch {
     // Storage refused (private window): the draft is a convenience, the page works without it.
   }

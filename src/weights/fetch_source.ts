@@ -72,7 +72,7 @@ export function fetchSource(
         throw new FileReadError(
           base,
           path,
-          `asked for bytes ${start} to ${end}, got ${bytes.length} bytes of ` +
+          `asked for bytes ${start} to ${end}, but ${bytes.length} came, of ` +
             `"${response.headers.get("content-range")}"`,
         );
       }

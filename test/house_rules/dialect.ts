@@ -10,11 +10,14 @@ const openers = new Set(
     "every each arrays two more").split(" "),
 );
 
+/** Errors that put a name and a colon before the message they are given. */
+const reasons = new Set(["FileReadError", "KernelError", "OnnxError"]);
+
 /** What a message does otherwise than the others, or undefined. */
-function flawOf(text: string): string | undefined {
+function flawOf(text: string, isReason: boolean): string | undefined {
   if (/[^.]\.$/.test(text)) return "ends without a full stop";
   const first = /^[a-z]+(?= )/.exec(text)?.[0];
-  if (first !== undefined && openers.has(first)) {
+  if (!isReason && first !== undefined && openers.has(first)) {
     return "begins with a capital letter, or with the name of what is wrong";
   }
   if (/: want |, want |, got | expected /.test(text)) {
@@ -50,7 +53,7 @@ export const dialect: Record<string, Deno.lint.Rule> = {
           for (const comment of context.sourceCode.getAllComments()) {
             if (comment.type !== "Block" || !comment.value.startsWith("*")) continue;
             const told = comment.value.replace(/`[^`]*`/g, "");
-            if (/@throws (?!\{[\w.| ]+\})/.test(told) || /(^|[.;*]\s+)Throws /m.test(told)) {
+            if (/@throws (?!\{[\w.| ]+\})/.test(told) || /\bthrows (an? )?\w*Error\b/i.test(told)) {
               context.report({ range: comment.range, message });
             }
           }
@@ -95,10 +98,11 @@ export const dialect: Record<string, Deno.lint.Rule> = {
           if (node.callee.type !== "Identifier" || !/(Error|Exception)$/.test(node.callee.name)) {
             return;
           }
+          const after = reasons.has(node.callee.name);
           for (const argument of node.arguments) {
             const text = textOf(argument);
             // A word alone is a field, a kind or a kernel.
-            const flaw = text?.includes(" ") ? flawOf(text) : undefined;
+            const flaw = text?.includes(" ") ? flawOf(text, after) : undefined;
             if (flaw) context.report({ node: argument, message: `An error's message ${flaw}` });
           }
         },

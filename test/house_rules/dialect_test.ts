@@ -12,6 +12,7 @@ Deno.test("throws-in-braces finds the other ways to say what is thrown", () => {
   assert.deepEqual(ids("/** @throws what `open` threw */"), found);
   assert.deepEqual(ids("/**\n * The root.\n * Throws RangeError if x is negative.\n */"), found);
   assert.deepEqual(ids("/** The root. Throws RangeError if x is negative. */"), found);
+  assert.deepEqual(ids("/** The root; throws a RangeError if x is negative. */"), found);
   assert.deepEqual(ids("/** @throws {RangeError} when x is negative */"), []);
   assert.deepEqual(ids("/** @throws {A | Deno.errors.B} when x is negative */"), []);
   assert.deepEqual(ids("// Throws away what is left."), []);
@@ -45,5 +46,6 @@ Deno.test("error-message finds the other forms, also in templates and sums", () 
   assert.deepEqual(ids("throw new TypeError(`${label}: x is [${x}], wanted [${y}]`);"), []);
   assert.deepEqual(ids('throw new HttpError(404, "not_found_error", "There is none", {});'), []);
   assert.deepEqual(ids('throw new Error("Loading, and so on ...");'), []);
+  assert.deepEqual(ids('throw new FileReadError(name, path, "the answer is empty");'), []);
   assert.deepEqual(ids("throw new Error(text);"), []);
 });

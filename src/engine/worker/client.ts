@@ -25,7 +25,8 @@ interface Pending {
  * Opens the engine behind `worker` and resolves when the model is loaded.
  *
  * @param options passed to the worker's opener as they are
- * @throws what the opener threw, by its own class; `WorkerDiedError` if the worker broke first
+ * @throws {Error} what the opener threw, by its own class
+ * @throws {WorkerDiedError} if the worker broke first
  */
 export async function connectEngine(worker: EngineWorker, options: unknown): Promise<Engine> {
   const engine = new WorkerEngine(worker);

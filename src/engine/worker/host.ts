@@ -13,7 +13,7 @@ import {
 import { toWireError } from "./wire_error.ts";
 
 /** Memory and counts change with every request; more often than this nobody looks. */
-const STATUS_INTERVAL_MS = 200;
+const statusIntervalMs = 200;
 
 /**
  * Answers the messages that arrive at `scope` with the engine that `createEngine` opens.
@@ -32,7 +32,7 @@ export function serveEngine(
   const reply = (message: WorkerReply, transfer: Transferable[] = []) =>
     scope.postMessage(message, transfer);
 
-  const statusSoon = throttled(STATUS_INTERVAL_MS, (engine: Engine) => {
+  const statusSoon = throttled(statusIntervalMs, (engine: Engine) => {
     if (!closing) reply({ type: "status", status: engine.status() });
   });
 
