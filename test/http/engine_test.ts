@@ -3,10 +3,10 @@ import { SupervisedEngine } from "../../src/http/engine.ts";
 import { UnavailableError } from "../../src/http/errors.ts";
 import type { LogEntry } from "../../src/http/log.ts";
 import { DeviceLostError } from "../../src/gpu/errors.ts";
+import { WorkerDiedError } from "../../src/engine/errors.ts";
 import { connectEngine } from "../../src/engine/worker/client.ts";
 import { FakeEngine } from "./fake_engine.ts";
 import { until } from "./fixture.ts";
-import { WorkerDiedError } from "../../src/engine/errors.ts";
 
 const request = { prompt: "a", seed: 1 };
 
@@ -86,15 +86,16 @@ Deno.test("SupervisedEngine.open() rejects when the first opening fails", async 
 Deno.test("SupervisedEngine.close() while it reopens leaves no engine open", async () => {
   const gate = Promise.withResolvers<void>();
   const engines: FakeEngine[] = [];
+  let asked = 0;
   const engine = await SupervisedEngine.open(async () => {
-    if (engines.length > 0) await gate.promise;
+    if (asked++ > 0) await gate.promise;
     engines.push(new FakeEngine());
     return engines.at(-1)!;
   }, { reopenDelays: [0] });
   engines[0]!.lose();
-  await until(() => engine.health().state === "reopening", "the loss is noticed");
+  await until(() => asked === 2, "it is being opened again");
+  assert.equal(engine.health().state, "reopening");
   await engine.close();
-  await new Promise((resolve) => setTimeout(resolve, 5));
   gate.resolve();
   await until(() => engines.length === 2, "the second is opened");
   assert.equal(await engines[1]!.closed, undefined);
