@@ -204,6 +204,7 @@ class LocalEngine implements Engine {
     const queued = (performance.now() - started) / 1000;
     this.#active++;
     try {
+      onProgress?.({ type: "queued", position: 0 });
       const result = await this.#pipeline.generate(resolved, { ...options, signal });
       const { timings } = result;
       return { ...result, timings: { ...timings, queued, total: queued + timings.total } };

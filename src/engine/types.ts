@@ -7,19 +7,17 @@ import type { RgbImage } from "../image/rgb_image.ts";
 import type { ModelInfo } from "../requests/model_info.ts";
 import type { GenerateRequest, ResolvedRequest } from "../requests/types.ts";
 
-/** A step that is done; steps count from 1. */
-export interface StepReport {
-  readonly step: number;
-  readonly steps: number;
-  readonly timestep: number;
-  readonly sigma: number;
-}
-
-/** What a waiting caller hears. */
+/** What a waiting caller hears: its place in line, then each step that all its images have done. */
 export type ProgressEvent =
+  /** Place in line, which only falls; 0 when the request starts. */
   | { readonly type: "queued"; readonly position: number }
-  | StepReport & {
+  | {
     readonly type: "progress";
+    /** Counts from 1. */
+    readonly step: number;
+    readonly steps: number;
+    readonly timestep: number;
+    readonly sigma: number;
     /** One small image for each image of the request, where previews were asked for. */
     readonly previews?: readonly RgbImage[] | undefined;
   };
@@ -57,9 +55,8 @@ export interface TruncatedPrompt {
 export interface GenerateOptions {
   /** Stops the request within one step; the promise rejects with the signal's reason. */
   readonly signal?: AbortSignal | undefined;
+  /** A throw ends the request. */
   readonly onProgress?: ((event: ProgressEvent) => void) | undefined;
-  /** After each step that all images of the request have done; a throw ends the request. */
-  readonly onStep?: ((step: StepReport) => void) | undefined;
   /** Adds a preview to every k-th progress event; 0 or absent: none. */
   readonly previewEvery?: number | undefined;
 }

@@ -1,18 +1,19 @@
 /** From an admitted job to images: what the two generating routes have in common. */
 
 import type { Context } from "hono";
-import type { GeneratedImage, GenerateResult, ProgressEvent } from "../engine/types.ts";
+import type { GeneratedImage, GenerateResult } from "../engine/types.ts";
 import type { GenerateRequest } from "../requests/types.ts";
 import type { AppContext, AppEnv } from "./context.ts";
 import { type ErrorBody, toErrorResponse } from "./errors.ts";
 import type { Job } from "./jobs.ts";
+import type { JobEvent } from "./job_events.ts";
+import { eventStream } from "./sse.ts";
 import { baseUrl } from "./public_url.ts";
 import { toParameters } from "../requests/parameters.ts";
 
 export interface JobOptions {
   readonly id?: string | undefined;
   readonly previewEvery?: number | undefined;
-  readonly onEvent?: ((event: ProgressEvent) => void) | undefined;
 }
 
 /** Submits a request that ends with its client, and puts the job's name into the answer. */
@@ -22,29 +23,56 @@ export function submitJob(
   request: GenerateRequest,
   options: JobOptions = {},
 ): Job {
-  const timeStep = metrics.stepTimer();
   let job: Job;
   try {
-    job = jobs.submit(request, {
-      id: options.id,
-      signal: c.req.raw.signal,
-      previewEvery: options.previewEvery,
-      onEvent: (event) => {
-        timeStep(event);
-        options.onEvent?.(event);
-      },
-    });
+    job = jobs.submit(request, { ...options, signal: c.req.raw.signal });
   } catch (error) {
     metrics.refused(toErrorResponse(error).status);
     throw error;
   }
+  metrics.timeSteps(job.events());
   c.set("job", job.id);
   c.header("X-Job-Id", job.id);
   return job;
 }
 
+/**
+ * Answers with a job's events in a route's own words. What is refused is refused before the stream
+ * begins, with a status of its own.
+ *
+ * @param word server-sent events, name and data, for one of the job's; what it throws over them is
+ * worded as the job's failure
+ */
+export function streamJob(
+  c: Context<AppEnv>,
+  context: AppContext,
+  request: GenerateRequest,
+  options: JobOptions,
+  word: (event: JobEvent, job: Job) => AsyncIterable<readonly [name: string, data: object]>,
+): Response {
+  const job = submitJob(c, context, request, options);
+  const events = job.events();
+  return eventStream(c, () => context.jobs.cancel(job.id), async (send) => {
+    const tell = async (event: JobEvent) => {
+      for await (const [name, data] of word(event, job)) await send(name, data);
+    };
+    for await (const event of events) {
+      try {
+        await tell(event);
+      } catch (error) {
+        context.jobs.cancel(job.id);
+        return await tell({ type: "failed", error });
+      }
+    }
+  });
+}
+
 /** The parts of an answer that do not depend on the route. */
-export function describeResult({ model }: AppContext, job: Job, result: GenerateResult) {
+export function describeResult(
+  { model }: AppContext,
+  job: Pick<Job, "id">,
+  result: GenerateResult,
+) {
   return {
     seeds: result.images.map((image) => image.seed),
     parameters: toParameters(result.parameters),

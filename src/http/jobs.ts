@@ -7,6 +7,7 @@ import { BusyError, InvalidRequestError } from "../requests/errors.ts";
 import type { Engine, GenerateResult, ProgressEvent, RequestCounts } from "../engine/types.ts";
 import type { GenerateRequest } from "../requests/types.ts";
 import { CancelledError, UnavailableError } from "./errors.ts";
+import { type JobEvent, JobEvents } from "./job_events.ts";
 
 export interface JobLimits {
   /** Requests that run in the engine at once. */
@@ -21,11 +22,15 @@ export interface SubmitOptions {
   /** Aborts when the client goes away. */
   readonly signal?: AbortSignal | undefined;
   readonly previewEvery?: number | undefined;
-  readonly onEvent?: ((event: ProgressEvent) => void) | undefined;
 }
 
 export interface Job {
   readonly id: string;
+  /**
+   * What happens to the job from now on, its present place in line first and its end last; each call
+   * reads for itself. A position only falls, and is 0 when the job runs.
+   */
+  events(): AsyncIterable<JobEvent>;
   /** Rejects with `CancelledError` or whatever the engine threw; never unhandled. */
   readonly result: Promise<GenerateResult>;
 }
@@ -50,7 +55,11 @@ interface Entry {
   readonly submitted: number;
   readonly settle: (result: GenerateResult) => void;
   readonly fail: (error: unknown) => void;
+  /** Those who read along. */
+  readonly readers: Set<JobEvents>;
+  /** Jobs in line up to this one, wherever they wait; 0 once it runs. */
   position: number | undefined;
+  ended: JobEvent | undefined;
 }
 
 /** Finished jobs that are remembered, so that a late DELETE hears "finished", not "unknown". */
@@ -112,7 +121,9 @@ export class Jobs {
       submitted: performance.now(),
       settle: resolve,
       fail: reject,
+      readers: new Set(),
       position: undefined,
+      ended: undefined,
     };
     this.#total++;
     this.#finished.delete(id);
@@ -122,7 +133,7 @@ export class Jobs {
     options.signal?.addEventListener("abort", gone, { once: true });
     if (options.signal?.aborted) gone();
     this.#advance();
-    return { id, result: promise };
+    return { id, result: promise, events: () => this.#read(entry) };
   }
 
   /** Stops a waiting or running job. Its promise rejects at the engine's next step at the latest. */
@@ -134,13 +145,9 @@ export class Jobs {
   }
 
   counts(): RequestCounts {
-    // The engine has a queue of its own, for memory: what waits there does not run either.
-    const held = Math.min(this.#engine.status().requests.waiting, this.#running.size);
-    return {
-      total: this.#total,
-      active: this.#running.size - held,
-      waiting: this.#waiting.size + held,
-    };
+    const active = [...this.#running.values()].filter(isStarted).length;
+    const waiting = this.#waiting.size + this.#running.size - active;
+    return { total: this.#total, active, waiting };
   }
 
   /** Refuses new jobs, lets the others finish for so many seconds, cancels the rest. */
@@ -172,19 +179,39 @@ export class Jobs {
     }
   }
 
-  /** Starts what may start, and tells everybody else their place. */
+  /** Hands to the engine what may go there, and tells everybody their place. */
   #advance(): void {
     for (const entry of this.#waiting.values()) {
       if (this.#running.size >= this.#limits.maxConcurrency) break;
       this.#waiting.delete(entry.id);
       this.#running.set(entry.id, entry);
-      this.#report(entry, { type: "queued", position: 0 });
       this.#run(entry);
     }
-    let position = 1;
-    for (const entry of this.#waiting.values()) {
-      this.#report(entry, { type: "queued", position: position++ });
+    this.#tellPlaces();
+  }
+
+  /**
+   * One line for all who do not run yet, whether they wait here or for memory in the engine: who came
+   * earlier and has neither started nor ended is ahead. Nobody joins in front, so a place only falls.
+   */
+  #tellPlaces(): void {
+    let position = 0;
+    for (const entry of [...this.#running.values(), ...this.#waiting.values()]) {
+      if (isStarted(entry) || entry.controller.signal.aborted) continue;
+      position++;
+      if (entry.position === position) continue;
+      entry.position = position;
+      tell(entry, { type: "queued", position });
     }
+  }
+
+  #read(entry: Entry): JobEvents {
+    const events = new JobEvents();
+    const { position, ended, readers } = entry;
+    if (position !== undefined) events.push({ type: "queued", position });
+    if (ended) events.push(ended);
+    else readers.add(events);
+    return events;
   }
 
   async #run(entry: Entry): Promise<void> {
@@ -214,11 +241,13 @@ export class Jobs {
 
   #report(entry: Entry, event: ProgressEvent): void {
     if (entry.controller.signal.aborted) return;
-    if (event.type === "queued") {
-      if (entry.position === event.position) return;
-      entry.position = event.position;
+    if (event.type === "queued" && event.position > 0) return;
+    if (!isStarted(entry)) {
+      entry.position = 0;
+      tell(entry, { type: "queued", position: 0 });
+      this.#tellPlaces();
     }
-    entry.options.onEvent?.(event);
+    if (event.type === "progress") tell(entry, event);
   }
 
   #end(entry: Entry, ended: { result: GenerateResult } | { error: unknown }): void {
@@ -237,10 +266,12 @@ export class Jobs {
     if ("result" in ended) {
       this.#observer({ ...common, outcome: "completed", result: ended.result });
       entry.settle(ended.result);
+      tell(entry, entry.ended = { type: "completed", result: ended.result });
     } else {
       const outcome = entry.controller.signal.aborted ? "cancelled" : "failed";
       this.#observer({ ...common, outcome, error: ended.error });
       entry.fail(ended.error);
+      tell(entry, entry.ended = { type: "failed", error: ended.error });
     }
     if (this.#running.size + this.#waiting.size === 0) {
       for (const resolve of this.#idle.splice(0)) resolve();
@@ -252,6 +283,14 @@ export class Jobs {
     const seconds = (this.#meanSeconds ?? 1) / Math.max(1, this.#limits.maxConcurrency);
     return Math.min(MAX_RETRY_SECONDS, Math.max(1, Math.ceil(seconds)));
   }
+}
+
+function isStarted({ position }: Entry): boolean {
+  return position === 0;
+}
+
+function tell({ readers }: Entry, event: JobEvent): void {
+  for (const events of readers) events.push(event);
 }
 
 function mean(previous: number | undefined, seconds: number): number {

@@ -1,8 +1,9 @@
 /** Prometheus metrics: what `GET /metrics` says. */
 
 import { Counter, Gauge, Histogram, Registry } from "prom-client";
-import type { Engine, ProgressEvent, Timings } from "../engine/types.ts";
+import type { Engine, Timings } from "../engine/types.ts";
 import type { ImageStore } from "./images.ts";
+import type { JobEvent } from "./job_events.ts";
 import type { JobOutcome, Jobs } from "./jobs.ts";
 
 /** Seconds; a step takes milliseconds on a large GPU and minutes on a software adapter. */
@@ -138,14 +139,14 @@ export class Metrics {
   }
 
   /** Hears one job's events and measures its steps. */
-  stepTimer(): (event: ProgressEvent) => void {
+  async timeSteps(events: AsyncIterable<JobEvent>): Promise<void> {
     let last: number | undefined;
-    return (event) => {
-      if (event.type !== "progress") return;
+    for await (const { type } of events) {
+      if (type !== "progress") continue;
       const now = performance.now();
       if (last !== undefined) this.#steps.observe((now - last) / 1000);
       last = now;
-    };
+    }
   }
 
   get contentType(): string {

@@ -223,7 +223,7 @@ export class StableDiffusion3Pipeline {
     { text, negativeText }: { text: PreparedText; negativeText: PreparedText | undefined },
     latents: readonly Tensor[],
     generators: readonly TorchCpuGenerator[],
-    { signal, onStep, onProgress, previewEvery = 0 }: GenerateOptions,
+    { signal, onProgress, previewEvery = 0 }: GenerateOptions,
   ): Promise<void> {
     // One image's failure ends the request: the others stop at their next step, too.
     const stop = new AbortController();
@@ -267,8 +267,6 @@ export class StableDiffusion3Pipeline {
           const all = Math.min(...reached);
           if (all <= reported) return;
           reported = all;
-          const { timestep, sigma } = steps[all - 1]!;
-          onStep?.({ step: all, steps: steps.length, timestep, sigma });
           reports = reports.then(() => report(all));
           reports.catch((error) => stop.abort(error));
         },

@@ -89,7 +89,9 @@ async function run(of: StableDiffusion3Pipeline, schedule: readonly Arrival[]) {
     try {
       const result = await of.generate(requests[which]!, {
         signal: stop.signal,
-        onStep: ({ step }) => {
+        onProgress: (event) => {
+          if (event.type !== "progress") return;
+          const { step } = event;
           if (next && step >= next.after) startNext();
           if (step === giveUp) stop.abort(new Error("gave up"));
         },

@@ -64,6 +64,7 @@ export class FakeEngine implements Engine {
     this.#active++;
     this.mostActive = Math.max(this.mostActive, this.#active);
     try {
+      onProgress?.({ type: "queued", position: 0 });
       const steps = resolved.numInferenceSteps;
       for (let step = 1; step <= steps; step++) {
         await this.#pause();

@@ -2,7 +2,6 @@ import assert from "node:assert/strict";
 import { CancelledError, UnavailableError } from "../../src/http/errors.ts";
 import { type JobOutcome, Jobs } from "../../src/http/jobs.ts";
 import { BusyError, InvalidRequestError } from "../../src/requests/errors.ts";
-import type { ProgressEvent } from "../../src/engine/types.ts";
 import { FakeEngine } from "./fake_engine.ts";
 import { until } from "./fixture.ts";
 
@@ -30,25 +29,6 @@ Deno.test("Jobs runs up to maxConcurrency at once and queues the rest in order",
   assert.equal(engine.mostActive, 2);
   assert.deepEqual(order, [1, 2, 3, 4, 5]);
   assert.deepEqual(jobs.counts(), { total: 5, active: 0, waiting: 0 });
-});
-
-Deno.test("Jobs tells waiting jobs each change of their place", async () => {
-  const { engine, release } = gated();
-  const jobs = new Jobs(engine, { maxConcurrency: 1, maxQueue: 10 });
-  const places: number[][] = [[], [], []];
-  const submitted = places.map((seen) =>
-    jobs.submit(request, {
-      onEvent: (event: ProgressEvent) => {
-        if (event.type === "queued") seen.push(event.position);
-      },
-    })
-  );
-  assert.deepEqual(places, [[0], [1], [2]]);
-  assert.equal(jobs.cancel(submitted[1]!.id), "cancelled");
-  assert.deepEqual(places, [[0], [1], [2, 1]]);
-  release();
-  await submitted[2]!.result;
-  assert.deepEqual(places, [[0], [1], [2, 1, 0]]);
 });
 
 Deno.test("Jobs refuses what the queue does not hold, and says when to come back", async () => {

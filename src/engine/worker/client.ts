@@ -3,7 +3,13 @@
  * a Deno worker, the page a Web Worker, a test one end of a MessageChannel.
  */
 
-import type { Engine, EngineStatus, GenerateOptions, GenerateResult } from "../types.ts";
+import type {
+  Engine,
+  EngineStatus,
+  GenerateOptions,
+  GenerateResult,
+  ProgressEvent,
+} from "../types.ts";
 import type { GenerateRequest } from "../../requests/types.ts";
 import { WorkerDiedError } from "../errors.ts";
 import { fromWireError } from "./wire_error.ts";
@@ -75,10 +81,6 @@ class WorkerEngine implements Engine {
     const { signal, onProgress, previewEvery = 0 } = options;
     if (this.#ended !== undefined) return Promise.reject(this.#endedError());
     if (signal?.aborted) return Promise.reject(signal.reason);
-    if (options.onStep !== undefined) {
-      // It may end the request by a throw, for which the loop would have to wait for this thread.
-      return Promise.reject(new TypeError("onStep cannot be used across a worker: use onProgress"));
-    }
     const id = this.#nextId++;
     const { promise, resolve, reject } = Promise.withResolvers<GenerateResult>();
     const abort = () => this.#post({ type: "abort", id });
@@ -126,7 +128,7 @@ class WorkerEngine implements Engine {
         this.#status = message.status;
         break;
       case "progress":
-        this.#pending.get(message.id)?.onProgress?.(message.event);
+        this.#report(message.id, message.event);
         break;
       case "done":
         this.#pending.get(message.id)?.settle(message.result);
@@ -141,6 +143,17 @@ class WorkerEngine implements Engine {
       case "closed":
         this.#finish(message.error === undefined ? undefined : fromWireError(message.error));
         break;
+    }
+  }
+
+  /** A listener that throws ends its own request, as in an engine of this thread. */
+  #report(id: number, event: ProgressEvent): void {
+    const pending = this.#pending.get(id);
+    try {
+      pending?.onProgress?.(event);
+    } catch (error) {
+      this.#post({ type: "abort", id });
+      pending?.fail(error);
     }
   }
 

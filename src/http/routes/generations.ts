@@ -3,12 +3,12 @@
 import { createRoute } from "@hono/zod-openapi";
 import { InvalidRequestError } from "../../requests/errors.ts";
 import type { GenerateRequest } from "../../requests/types.ts";
-import type { ProgressEvent } from "../../engine/types.ts";
 import type { Route } from "../context.ts";
 import {
   describeResult,
   storeImages,
   streamError,
+  streamJob,
   submitJob,
   toBase64,
   toPng,
@@ -19,7 +19,6 @@ import {
   generationsResponseSchema,
   generationsSchema,
 } from "../schemas.ts";
-import { eventStream } from "../sse.ts";
 import { checkModel, checkPrompt } from "../validation.ts";
 
 export const generationsRoute: Route = (app, context) => {
@@ -95,61 +94,32 @@ export const generationsRoute: Route = (app, context) => {
       height: request.height ?? model.defaults.height,
       width: request.width ?? model.defaults.width,
     });
-    const partial: ProgressEvent[] = [];
-    let wake = () => {};
-    const job = submitJob(c, context, request, {
-      previewEvery,
-      onEvent: (event) => {
-        // The last step's preview would only announce the image itself.
-        if (event.type !== "progress" || !event.previews || event.step >= event.steps) return;
-        partial.push(event);
-        wake();
-      },
-    });
-    return eventStream(c, () => context.jobs.cancel(job.id), async (sink) => {
-      let index = 0;
-      let tail: Promise<void> = Promise.resolve();
-      const sendPartial = async (event: ProgressEvent) => {
-        const previews = event.type === "progress" ? event.previews ?? [] : [];
+    const common = () => ({ created_at: now(), size, ...look });
+    let index = 0;
+    return streamJob(c, context, request, { previewEvery }, async function* (event, job) {
+      // The last step's preview would only announce the image itself.
+      if (event.type === "progress" && event.previews && event.step < event.steps) {
         const partialIndex = index++;
         if (partialIndex >= partialImages) return;
-        for (const [image, preview] of previews.entries()) {
-          sink.send("image_generation.partial_image", {
-            type: "image_generation.partial_image",
-            b64_json: toBase64(await context.encodePng(preview)),
-            created_at: now(),
-            size,
-            ...look,
-            partial_image_index: partialIndex,
-            image_index: image,
-          });
+        for (const [image, preview] of event.previews.entries()) {
+          const type = "image_generation.partial_image";
+          const b64_json = toBase64(await context.encodePng(preview));
+          const place = { partial_image_index: partialIndex, image_index: image };
+          yield [type, { type, b64_json, ...common(), ...place }];
         }
-      };
-      wake = () => {
-        tail = tail.then(async () => {
-          for (const event of partial.splice(0)) await sendPartial(event);
-        });
-        tail.catch(() => {});
-      };
-      wake();
-      try {
-        const result = await job.result;
-        await tail;
+      }
+      if (event.type === "completed") {
+        const { result } = event;
         const { seeds: _, ...rest } = describeResult(context, job, result);
         for (const [index, image] of result.images.entries()) {
-          sink.send("image_generation.completed", {
-            type: "image_generation.completed",
-            b64_json: toBase64(await toPng(context, result, image)),
-            created_at: now(),
-            size,
-            ...look,
-            image_index: index,
-            seed: image.seed,
-            ...rest,
-          });
+          const type = "image_generation.completed";
+          const b64_json = toBase64(await toPng(context, result, image));
+          const which = { image_index: index, seed: image.seed };
+          yield [type, { type, b64_json, ...common(), ...which, ...rest }];
         }
-      } catch (error) {
-        sink.send("error", { type: "error", job: job.id, ...streamError(context, error) });
+      }
+      if (event.type === "failed") {
+        yield ["error", { type: "error", job: job.id, ...streamError(context, event.error) }];
       }
     });
   });

@@ -2,16 +2,23 @@
 
 import { createRoute } from "@hono/zod-openapi";
 import { accepts } from "hono/accepts";
-import type { ProgressEvent } from "../../engine/types.ts";
-import type { AppContext, Route } from "../context.ts";
-import { describeResult, storeImages, streamError, submitJob, toBase64 } from "../generate.ts";
+import type { RgbImage } from "../../image/rgb_image.ts";
+import type { Route } from "../context.ts";
+import {
+  describeResult,
+  storeImages,
+  streamError,
+  streamJob,
+  submitJob,
+  toBase64,
+} from "../generate.ts";
+import type { JobEventOf } from "../job_events.ts";
 import {
   errorSchema,
   inferenceResponseSchema,
   inferenceSchema,
   toGenerateRequest,
 } from "../schemas.ts";
-import { type EventSink, eventStream } from "../sse.ts";
 import { checkPrompt } from "../validation.ts";
 
 export const inferenceRoute: Route = (app, context) => {
@@ -63,59 +70,29 @@ export const inferenceRoute: Route = (app, context) => {
       const response = await storeImages(c, context, result);
       return c.json({ response, ...describeResult(context, job, result) }, 200);
     }
-    // Admission first, while an error can still have a status of its own.
-    const early: ProgressEvent[] = [];
-    let listener: (event: ProgressEvent) => void = (event) => early.push(event);
-    const job = submitJob(c, context, request, {
-      id,
-      previewEvery: body.preview_every ?? 0,
-      onEvent: (event) => listener(event),
-    });
-    return eventStream(c, () => context.jobs.cancel(job.id), async (sink) => {
-      const forward = createForwarder(context, job.id, sink);
-      early.forEach(forward.event);
-      listener = forward.event;
-      try {
-        const result = await job.result;
-        const response = await storeImages(c, context, result);
-        await forward.settled();
-        sink.send("completed", { response, ...describeResult(context, job, result) });
-      } catch (error) {
-        await forward.settled();
-        sink.send("error", { job: job.id, ...streamError(context, error) });
+    const options = { id, previewEvery: body.preview_every ?? 0 };
+    return streamJob(c, context, request, options, async function* (event, { id: job }) {
+      if (event.type === "queued") yield ["queued", { job, position: event.position }];
+      if (event.type === "progress") yield ["progress", { job, ...await describeStep(event) }];
+      if (event.type === "completed") {
+        const response = await storeImages(c, context, event.result);
+        yield ["completed", { response, ...describeResult(context, { id: job }, event.result) }];
       }
+      if (event.type === "failed") yield ["error", { job, ...streamError(context, event.error) }];
     });
   });
-};
 
-/** Turns the engine's events into the stream's; previews are compressed on the way, in order. */
-function createForwarder({ encodePng }: AppContext, job: string, sink: EventSink) {
-  let tail: Promise<void> = Promise.resolve();
-  const dataUrl = async (preview: Parameters<typeof encodePng>[0]) =>
-    `data:image/png;base64,${toBase64(await encodePng(preview))}`;
-  const event = (event: ProgressEvent) => {
-    if (event.type === "queued") {
-      sink.send("queued", { job, position: event.position });
-      return;
-    }
-    const { step, steps, timestep, sigma, previews = [] } = event;
-    tail = tail.then(async () => {
-      let images: string[] = [];
-      try {
-        images = await Promise.all(previews.map(dataUrl));
-      } catch {
-        // A preview that cannot be made is not worth the request; the step is reported all the same.
-      }
-      sink.send("progress", {
-        job,
-        step,
-        steps,
-        timestep,
-        sigma,
-        ...(images.length > 0 && { preview: images[0] }),
-        ...(images.length > 1 && { previews: images }),
-      }, true);
-    });
-  };
-  return { event, settled: () => tail };
-}
+  async function describeStep({ previews = [], type: _, ...step }: JobEventOf<"progress">) {
+    // A preview that cannot be made is not worth the request; the step is reported all the same.
+    const images = await Promise.all(previews.map(dataUrl)).catch(() => []);
+    return {
+      ...step,
+      ...(images.length > 0 && { preview: images[0] }),
+      ...(images.length > 1 && { previews: images }),
+    };
+  }
+
+  async function dataUrl(image: RgbImage): Promise<string> {
+    return `data:image/png;base64,${toBase64(await context.encodePng(image))}`;
+  }
+};

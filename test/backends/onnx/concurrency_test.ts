@@ -32,7 +32,10 @@ Deno.test("requests at once on ONNX graphs give the images of one after another"
     const stop = new AbortController();
     const stopped = engine.generate(
       { ...size, prompt: "a cat", numInferenceSteps: 50 },
-      { signal: stop.signal, onStep: () => stop.abort(new Error("enough")) },
+      {
+        signal: stop.signal,
+        onProgress: ({ type }) => type === "progress" && stop.abort(new Error("enough")),
+      },
     );
     const together = Promise.all(requests.map((request) => engine.generate(request)));
     await assert.rejects(stopped, /enough/);
