@@ -93,12 +93,13 @@ export class BrowserPlace implements Runner {
       const engine = this.#engine ??
         await unlessAborted(this.#opening?.engine ?? this.#openOffer(), options.signal);
       // The first request of a size takes longer: its kernels are compiled.
-      options.onEvent({ type: "preparing", text: "Preparing the GPU" });
+      const preparing = { type: "preparing", text: "Preparing the GPU" } as const;
+      options.onEvent(preparing);
       const running = engine.generate(request, {
         signal: options.signal,
         previewEvery: options.previewEvery,
         onProgress: (event) => {
-          if (event.type === "queued") options.onEvent(event);
+          if (event.type === "queued") options.onEvent(event.position > 0 ? event : preparing);
           else {
             const { step, steps, previews = [] } = event;
             options.onEvent({ type: "progress", step, steps, previews: previews.map(toDataUrl) });
