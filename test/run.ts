@@ -1,9 +1,11 @@
 /**
  * Runs all tests, after seeing to what they need beyond Deno, and ends with `N passed, N failed`.
- * Arguments go to `deno test`.
+ * `--all` (`deno task test:all`) adds the matrices, `*_matrix_test.ts`: every combination of what the
+ * other tests try one of each of. Other arguments go to `deno test`.
  */
 // deno-lint-ignore-file no-console
 import { ensureAdapter, installPackages } from "../adapter.ts";
+import { testFiles } from "./test_files.ts";
 
 /** Processes side by side: most of a test's time is one thread that compiles kernels. */
 const lanes = 2;
@@ -17,8 +19,9 @@ if (!await exists("/usr/bin/chromium")) {
   await installPackages(["chromium"], "The page's tests need a browser", log);
 }
 
-const given = Deno.args.some((arg) => !arg.startsWith("-"));
-const files = given ? [] : await testFiles(new URL("./", import.meta.url));
+const args = Deno.args.filter((arg) => arg !== "--all");
+const given = args.some((arg) => !arg.startsWith("-"));
+const files = given ? [] : byLength(testFiles({ matrices: args.length < Deno.args.length }));
 const queue = given ? [[]] : chunks(files.filter((file) => !isTimed(file)));
 let passed = 0;
 let failed = 0;
@@ -37,7 +40,7 @@ function isTimed(file: string): boolean {
 /** Runs some files in a process of their own, and prints what it said when it is done. */
 async function run(files: readonly string[]): Promise<void> {
   const { success, signal, stdout } = await new Deno.Command(Deno.execPath(), {
-    args: ["test", "-A", ...files, ...Deno.args],
+    args: ["test", "-A", ...files, ...args],
     env: { NO_COLOR: "1" },
     stdout: "piped",
     stderr: "inherit",
@@ -54,18 +57,13 @@ async function run(files: readonly string[]): Promise<void> {
   failed += Math.max(Number(bad ?? 0), success || diedAtEnd ? 0 : 1);
 }
 
-/** All test files, by path; those of the longest folders first, so that none of them comes last. */
-async function testFiles(folder: URL): Promise<string[]> {
-  const files: string[] = [];
-  for await (const { name, isDirectory } of Deno.readDir(folder)) {
-    if (isDirectory) files.push(...await testFiles(new URL(`${name}/`, folder)));
-    else if (name.endsWith("_test.ts")) files.push(new URL(name, folder).pathname);
-  }
+/** Those of the longest folders first, so that none of them comes last. */
+function byLength(files: readonly string[]): string[] {
   const rank = (file: string) => {
     const place = longest.findIndex((part) => file.includes(`/test/${part}`));
     return place < 0 ? longest.length : place;
   };
-  return files.sort((a, b) => rank(a) - rank(b) || (a < b ? -1 : 1));
+  return files.toSorted((a, b) => rank(a) - rank(b) || (a < b ? -1 : 1));
 }
 
 function chunks(files: readonly string[]): string[][] {
