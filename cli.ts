@@ -7,8 +7,9 @@ import { addSynthesise } from "./cli/synthesise.ts";
 import { DeviceLostError, DeviceUnavailableError } from "./src/gpu/errors.ts";
 import { encodePng } from "./src/image/png.ts";
 import { ConfigError } from "./src/models/errors.ts";
-import { type EngineChoice } from "./src/backends/onnx/directory.ts";
-import { EngineChoiceError, ExportError, OnnxError } from "./src/backends/onnx/errors.ts";
+import type { BackendChoice } from "./src/backends/choice.ts";
+import { BackendChoiceError } from "./src/backends/errors.ts";
+import { ExportError, OnnxError } from "./src/backends/onnx/errors.ts";
 import { dryRun } from "./src/engine/dry_run.ts";
 import { openEngine } from "./src/engine/engine.ts";
 import { InvalidRequestError } from "./src/requests/errors.ts";
@@ -30,7 +31,7 @@ const expected = [
   ConfigError,
   DeviceLostError,
   DeviceUnavailableError,
-  EngineChoiceError,
+  BackendChoiceError,
   ExportError,
   FileNotFoundError,
   FileReadError,
@@ -41,7 +42,7 @@ const expected = [
 
 interface EngineFlags {
   readonly model: string;
-  readonly engine: EngineChoice;
+  readonly backend: BackendChoice;
   readonly weights: WeightType;
   readonly tuningFile: string;
   readonly install: boolean;
@@ -70,8 +71,8 @@ interface GenerateFlags extends EngineFlags {
   readonly tune: boolean;
 }
 
-const engineOption = () =>
-  new Option("--engine <kind>", "what runs the networks: our kernels or ONNX graphs")
+const backendOption = () =>
+  new Option("--engine, --backend <kind>", "what runs the networks: our kernels or ONNX graphs")
     .choices(["auto", "wgsl", "onnx"]).default("auto");
 const weightsOption = () =>
   new Option("--weights <type>", "weights in GPU memory: as stored, or quantised")
@@ -88,7 +89,7 @@ program.command("generate")
   .description("Make an image from a prompt.")
   .argument("<prompt>")
   .option("--model <dir>", "model in the diffusers layout", defaultModel)
-  .addOption(engineOption())
+  .addOption(backendOption())
   .addOption(weightsOption())
   .option("--prompt-2 <text>", "for the second CLIP (default: the prompt)")
   .option("--prompt-3 <text>", "for T5 (default: the prompt)")
@@ -119,7 +120,7 @@ program.command("generate")
 program.command("tune")
   .description("Time kernels and batch sizes on this adapter, for later generating and serving.")
   .option("--model <dir>", "model in the diffusers layout", defaultModel)
-  .addOption(engineOption())
+  .addOption(backendOption())
   .addOption(weightsOption())
   .option("--height <pixels>", "default: the model's own", integer)
   .option("--width <pixels>", "default: the model's own", integer)
@@ -198,10 +199,10 @@ async function open(
 ): Promise<Engine> {
   return await openEngine(source, {
     ...prepareAdapter(),
-    engine: flags.engine,
+    backend: flags.backend,
     weightType: flags.weights,
     // Loaded when it is wanted only: onnxruntime is large.
-    onnx: flags.engine === "wgsl" ? undefined : await import("./src/backends/onnx/load.ts"),
+    onnx: flags.backend === "wgsl" ? undefined : await import("./src/backends/onnx/load.ts"),
     tuning: tuning && { ...tuning, store: textFile(flags.tuningFile) },
   });
 }

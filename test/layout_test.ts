@@ -15,7 +15,7 @@ const allowed: Record<string, readonly string[]> = {
   image: [],
   ops: ["gpu", "kernels"],
   weights: ["gpu"],
-  models: ["gpu", "ops", "weights", "schedulers", "tokenizers", "requests", "backends"],
+  models: ["gpu", "ops", "weights", "schedulers", "tokenizers", "requests"],
   server_async: ["schedulers", "requests"],
   backends: ["models", "ops", "gpu", "weights", "requests"],
   denoise: ["models", "ops", "gpu", "requests"],

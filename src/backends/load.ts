@@ -1,168 +1,128 @@
 /** A described model onto the GPU: declares every network's parameters, checks all, then streams. */
+import { isQuantType } from "../gpu/quantized.ts";
 import type { Gpu } from "../gpu/device.ts";
 import type { Components } from "../models/sd3/components.ts";
 import { ConfigError } from "../models/errors.ts";
-import type { Network } from "./onnx/directory.ts";
-import type { layOutOnnx, loadOnnx } from "./onnx/load.ts";
-import { ClipTextModel } from "../models/sd3/text_encoders/clip.ts";
-import { T5Encoder } from "../models/sd3/text_encoders/t5.ts";
-import { MMDiT } from "../models/sd3/transformer/mmdit.ts";
-import { VaeDecoder } from "../models/sd3/vae/decoder.ts";
-import { VaeEncoder } from "../models/sd3/vae/encoder.ts";
+import type { ModelDescription } from "../models/sd3/describe.ts";
+import { type Network, networkList, networks, networksByFolder } from "../models/sd3/networks.ts";
 import { type Checkpoint, openCheckpoint } from "../weights/checkpoint.ts";
 import { ProblemList } from "../weights/errors.ts";
-import { isQuantType } from "../gpu/quantized.ts";
 import { WeightPlan, type WeightType } from "../weights/plan.ts";
-import type { ModelDescription } from "../models/sd3/describe.ts";
-import { WgslClip, WgslDecoder, WgslEncoder, WgslT5, WgslTransformer } from "./wgsl/components.ts";
+import type { Backends } from "./choice.ts";
+import type { layOutOnnx, loadOnnx } from "./onnx/load.ts";
+import { makeComponent } from "./wgsl/mod.ts";
 
 /**
- * The second engine, as far as loading goes (`src/backends/onnx/load.ts`). Injected, so that a program that
- * does not want onnxruntime does not carry it.
+ * The second backend, as far as loading goes (`src/backends/onnx/load.ts`). Injected, so that a
+ * program that does not want onnxruntime does not carry it.
  */
-export interface OnnxEngine {
+export interface OnnxBackend {
   readonly loadOnnx: typeof loadOnnx;
   readonly layOutOnnx: typeof layOutOnnx;
   readonly runtimeFailed: Promise<Error>;
 }
 
-export interface LoadModelOptions {
-  readonly signal?: AbortSignal | undefined;
-  readonly onProgress?: ((bytesDone: number, bytesTotal: number) => void) | undefined;
-  /** Loads the VAE's encoder, too. */
-  readonly withEncoder?: boolean | undefined;
-  /** Needed where the model's description says that ONNX graphs run. */
-  readonly onnx?: OnnxEngine | undefined;
+export interface PlacementOptions {
+  /** Which backend runs each network. Default: our own kernels. */
+  readonly backends?: Backends | undefined;
+  /** Needed where `backends` says that ONNX graphs run. */
+  readonly onnx?: OnnxBackend | undefined;
   /** Of the networks on our own kernels; the VAE's are never quantised. Default: "auto". */
   readonly weightType?: WeightType | undefined;
 }
 
-const vae = "vae";
+export interface LoadModelOptions extends PlacementOptions {
+  readonly signal?: AbortSignal | undefined;
+  readonly onProgress?: ((bytesDone: number, bytesTotal: number) => void) | undefined;
+  /** Loads the VAE's encoder, too. */
+  readonly withEncoder?: boolean | undefined;
+}
 
-/** One network's declared parameters with the file that holds them. */
-export interface Part {
-  readonly plan: WeightPlan;
+/** The declared parameters of networks that share a file, with that file. */
+interface Part {
+  readonly weights: WeightPlan;
   readonly checkpoint: Checkpoint;
+  readonly quantizable: boolean;
 }
 
 /** Makes components of declared networks for a device. */
-export type Assemble = (gpu: Gpu) => Partial<Components>;
+type Assemble = (gpu: Gpu) => Partial<Components>;
 
-export interface DeclaredModel {
-  readonly parts: readonly Part[];
-  readonly assemble: Assemble;
-}
-
-/**
- * Opens every checkpoint of the networks that run on our own kernels, and compares all of them with
- * what the networks need.
- *
- * @throws WeightsError listing everything missing, extra or misshapen in all files
- */
-export async function declareModel(
+/** Opens the checkpoints of networks on our own kernels, and compares them with what these need. */
+async function declareModel(
   model: ModelDescription,
-  { withEncoder = false }: Pick<LoadModelOptions, "withEncoder"> = {},
-): Promise<DeclaredModel> {
+  wanted: ReadonlySet<Network>,
+): Promise<{ readonly parts: readonly Part[]; readonly assemble: Assemble }> {
   const parts: Part[] = [];
-  const assemblies: Assemble[] = [];
+  const assemblies: ((gpu: Gpu) => [Network, Components[Network]])[] = [];
   const problems = new ProblemList();
-  const declare = async (folder: string, build: (plan: WeightPlan) => Assemble) => {
-    const plan = new WeightPlan(folder);
-    assemblies.push(build(plan));
+  for (const [folder, rows] of networksByFolder) {
+    const taken = rows.filter(([network]) => wanted.has(network));
+    if (taken.length === 0) continue;
+    const weights = new WeightPlan(folder);
+    for (const [network, row] of taken) {
+      const declared = row.declare(model.configs[network]!, weights);
+      assemblies.push((gpu) => [network, makeComponent(gpu, row.kind, declared, weights)]);
+    }
+    for (const [network, { owns }] of rows) {
+      if (owns && !wanted.has(network)) weights.ignore(owns);
+    }
     try {
       const checkpoint = await openCheckpoint(model.source, folder);
-      parts.push({ plan, checkpoint });
-      plan.check(checkpoint);
+      parts.push({ weights, checkpoint, quantizable: taken.every(([, row]) => row.quantizable) });
+      weights.check(checkpoint);
     } catch (error) {
       problems.absorb(error);
     }
-  };
-  const ours = (network: Network) => model.engines.get(network) === "wgsl";
-  if (ours("text_encoder")) {
-    await declare("text_encoder", (plan) => {
-      const network = new ClipTextModel(model.clipL, plan);
-      return (gpu) => ({ clipL: new WgslClip(gpu, network, plan) });
-    });
-  }
-  if (ours("text_encoder_2")) {
-    await declare("text_encoder_2", (plan) => {
-      const network = new ClipTextModel(model.clipG, plan);
-      return (gpu) => ({ clipG: new WgslClip(gpu, network, plan) });
-    });
-  }
-  const { t5 } = model;
-  if (t5 && ours("text_encoder_3")) {
-    await declare("text_encoder_3", (plan) => {
-      const network = new T5Encoder(t5, plan);
-      return (gpu) => ({ t5: new WgslT5(gpu, network, plan) });
-    });
-  }
-  if (ours("transformer")) {
-    await declare("transformer", (plan) => {
-      const network = new MMDiT(model.transformer, plan);
-      return (gpu) => ({ transformer: new WgslTransformer(gpu, network, plan) });
-    });
-  }
-  const ourDecoder = ours("vae_decoder");
-  const ourEncoder = withEncoder && ours("vae_encoder");
-  if (ourDecoder || ourEncoder) {
-    await declare(vae, (plan) => {
-      const decoder = ourDecoder ? new VaeDecoder(model.vae, plan) : undefined;
-      const encoder = ourEncoder ? new VaeEncoder(model.vae, plan) : undefined;
-      if (!decoder) plan.ignore(/^(decoder|post_quant_conv)\./);
-      if (!encoder) plan.ignore(/^(encoder|quant_conv)\./);
-      return (gpu) => ({
-        ...(decoder && { decoder: new WgslDecoder(gpu, decoder, plan) }),
-        ...(encoder && { encoder: new WgslEncoder(gpu, encoder, plan) }),
-      });
-    });
   }
   problems.throwIfAny(model.info.name);
-  return {
-    parts,
-    assemble: (gpu) => Object.assign({}, ...assemblies.map((assembly) => assembly(gpu))),
-  };
+  return { parts, assemble: (gpu) => Object.fromEntries(assemblies.map((make) => make(gpu))) };
 }
 
-/** Networks that ONNX graphs run, and the engine for them. */
-function onnxPart(model: ModelDescription, { onnx, withEncoder }: LoadModelOptions) {
-  const networks = [...model.engines].filter(([network, kind]) =>
-    kind === "onnx" && (network !== "vae_encoder" || withEncoder)
+/** The networks of each backend, of those that the model has and that are asked for. */
+function place(model: ModelDescription, { backends, onnx, withEncoder }: LoadModelOptions) {
+  const present = networkList.filter(([network, { onDemand }]) =>
+    model.configs[network] && (!onDemand || withEncoder)
   ).map(([network]) => network);
-  if (networks.length === 0) return undefined;
-  if (onnx) return { networks, onnx };
-  throw new ConfigError(
-    `${model.info.name} holds ONNX graphs only for ${
-      networks.join(", ")
-    }, and this program has no ` +
-      "onnxruntime",
-  );
+  const isGraph = (network: Network) => backends?.get(network) === "onnx";
+  const graphs = present.filter(isGraph);
+  if (graphs.length > 0 && !onnx) {
+    const names = graphs.map((network) => networks[network].name).join(", ");
+    throw new ConfigError(
+      `${model.info.name} holds ONNX graphs only for ${names}, and this program has no onnxruntime`,
+    );
+  }
+  return { graphs, own: new Set(present.filter((network) => !isGraph(network))) };
 }
 
-/** Loads all networks of a model. What was loaded is freed if one fails. */
+/**
+ * Loads all networks of a model. What was loaded is freed if one fails.
+ *
+ * @throws {WeightsError} listing everything missing, extra or misshapen in all files
+ */
 export async function loadModel(
   model: ModelDescription,
   gpu: Gpu,
   options: LoadModelOptions = {},
 ): Promise<Components> {
-  const graphs = onnxPart(model, options);
-  const { parts, assemble } = await declareModel(model, options);
+  const { signal, onnx } = options;
+  const { graphs, own } = place(model, options);
+  const { parts, assemble } = await declareModel(model, own);
   const total = parts.reduce((sum, { checkpoint }) => sum + storedBytes(checkpoint), 0);
   let before = 0;
   try {
-    for (const { plan, checkpoint } of parts) {
-      await plan.load(checkpoint, gpu, {
-        signal: options.signal,
-        weightType: typeFor(plan, options.weightType),
+    for (const part of parts) {
+      await part.weights.load(part.checkpoint, gpu, {
+        signal,
+        weightType: typeFor(part, options.weightType),
         onProgress: (done) => options.onProgress?.(before + done, total),
       });
-      before += storedBytes(checkpoint);
+      before += storedBytes(part.checkpoint);
     }
-    const { signal } = options;
-    const opened = await graphs?.onnx.loadOnnx(model, gpu, graphs.networks, { signal });
-    return complete({ ...assemble(gpu), ...opened });
+    const opened = await onnx?.loadOnnx(model, gpu, graphs, { signal });
+    return { ...assemble(gpu), ...opened } as Components;
   } catch (error) {
-    for (const { plan } of parts) plan.dispose();
+    for (const { weights } of parts) weights.dispose();
     throw error;
   }
 }
@@ -174,29 +134,20 @@ export async function loadModel(
 export async function layOutModel(
   model: ModelDescription,
   gpu: Gpu,
-  options: Pick<LoadModelOptions, "onnx" | "weightType"> = {},
+  options: PlacementOptions = {},
 ): Promise<(gpu: Gpu) => Promise<Components>> {
-  const graphs = onnxPart(model, options);
-  const { parts, assemble } = await declareModel(model, {});
-  for (const { plan, checkpoint } of parts) {
-    await plan.allocate(checkpoint, gpu, typeFor(plan, options.weightType));
+  const { graphs, own } = place(model, options);
+  const { parts, assemble } = await declareModel(model, own);
+  for (const part of parts) {
+    await part.weights.allocate(part.checkpoint, gpu, typeFor(part, options.weightType));
   }
-  const layOut = (other: Gpu) => graphs?.onnx.layOutOnnx(model, other, graphs.networks);
+  const layOut = (other: Gpu) => options.onnx?.layOutOnnx(model, other, graphs);
   await layOut(gpu);
-  return async (other) => complete({ ...assemble(other), ...await layOut(other) });
+  return async (other) => ({ ...assemble(other), ...await layOut(other) }) as Components;
 }
 
-/** The VAE is mostly convolutions, and what it loses is seen in the image at once. */
-function typeFor(plan: WeightPlan, type: WeightType = "auto"): WeightType {
-  return plan.name === vae && isQuantType(type) ? "auto" : type;
-}
-
-function complete(components: Partial<Components>): Components {
-  const { clipL, clipG, t5, transformer, decoder, encoder } = components;
-  if (!clipL || !clipG || !transformer || !decoder) {
-    throw new Error(`Only ${Object.keys(components).join(", ")} were made`);
-  }
-  return { clipL, clipG, t5, transformer, decoder, encoder };
+function typeFor({ quantizable }: Part, type: WeightType = "auto"): WeightType {
+  return !quantizable && isQuantType(type) ? "auto" : type;
 }
 
 function storedBytes(checkpoint: Checkpoint): number {

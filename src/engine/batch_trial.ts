@@ -78,7 +78,7 @@ export async function tryBatches(
 
 /** Multiply-adds of one row of a prediction, without attention's own: a lower bound. */
 function productsOfRow({ model }: StableDiffusion3Pipeline, tokens: number): number {
-  const { num_layers: layers, caption_projection_dim: width } = model.transformer;
+  const { num_layers: layers, caption_projection_dim: width } = model.configs.transformer;
   // q, k, v and output 4, feed-forward 8 times width x width.
   return 12 * width ** 2 * layers * tokens;
 }

@@ -2,7 +2,9 @@
 import type { WeightType } from "../weights/plan.ts";
 import type { FileSource } from "../weights/source.ts";
 import { MemoryPlanner } from "./memory_planner.ts";
-import { describeModel, tokenize } from "../models/sd3/describe.ts";
+import { chooseBackends, inspectDirectory } from "../backends/choice.ts";
+import { describeModel } from "../models/mod.ts";
+import { tokenize } from "../models/sd3/tokenize.ts";
 import { toParameters } from "../requests/parameters.ts";
 import { resolveRequest } from "../requests/request.ts";
 import { scheduleSteps } from "../pipeline/schedule.ts";
@@ -31,13 +33,15 @@ export async function dryRun(
     resolved.negativePrompt3,
   ]);
   const { timesteps, sigmas } = scheduleSteps(model, resolved);
-  const planner = await MemoryPlanner.open(model, undefined, { weightType });
+  const backends = chooseBackends(await inspectDirectory(source), "auto");
+  const planner = await MemoryPlanner.open(model, undefined, { weightType, backends });
   const plan = await planner.plan(resolved, { maxBatch: resolved.numImagesPerPrompt });
   const { weights } = planner;
   const { share } = plan;
   const arena = planner.arenaWith(plan);
   return {
     model: model.info.name,
+    ...(model.info.variant && { variant: model.info.variant }),
     weight_type: weightType,
     parameters: toParameters(resolved),
     seeds: Array.from({ length: resolved.numImagesPerPrompt }, (_, k) => resolved.seed + k),

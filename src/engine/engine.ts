@@ -3,16 +3,22 @@
  * command line open. Admission by memory happens here, so that no caller can forget it.
  */
 import { type AdapterSummary, type Gpu, openGpu } from "../gpu/device.ts";
-import type { EngineChoice } from "../backends/onnx/directory.ts";
+import {
+  type BackendChoice,
+  type Backends,
+  chooseBackends,
+  inspectDirectory,
+} from "../backends/choice.ts";
 import type { WeightType } from "../weights/plan.ts";
 import type { FileSource } from "../weights/source.ts";
 import { Admission, type Need } from "./admission.ts";
 import { BatchLimits } from "../denoise/batch_limits.ts";
 import { tryBatches } from "./batch_trial.ts";
 import { BusyError, InvalidRequestError } from "../requests/errors.ts";
-import { loadModel, type OnnxEngine } from "../backends/load.ts";
+import { loadModel, type OnnxBackend } from "../backends/load.ts";
 import { type MemoryPlan, MemoryPlanner } from "./memory_planner.ts";
-import { describeModel } from "../models/sd3/describe.ts";
+import { describeModel } from "../models/mod.ts";
+import { networks } from "../models/sd3/networks.ts";
 import { resolveRequest } from "../requests/request.ts";
 import { type PipelineOptions, StableDiffusion3Pipeline } from "../pipeline/stable_diffusion_3.ts";
 import { Tuning, type TuningOptions } from "./tuning.ts";
@@ -29,10 +35,10 @@ import type { GenerateRequest, ResolvedRequest } from "../requests/types.ts";
 export interface EngineOptions extends Omit<PipelineOptions, "maxBatch"> {
   /** An open device; the engine takes it over. Default: a new one. */
   readonly gpu?: Gpu | undefined;
-  /** Which engine runs the networks. Default: `auto` where `onnx` is given, else `wgsl`. */
-  readonly engine?: EngineChoice | undefined;
-  /** The second engine, `src/backends/onnx/load.ts`. */
-  readonly onnx?: OnnxEngine | undefined;
+  /** What runs the networks. Default: `auto` where `onnx` is given, else `wgsl`. */
+  readonly backend?: BackendChoice | undefined;
+  /** The second backend, `src/backends/onnx/load.ts`. */
+  readonly onnx?: OnnxBackend | undefined;
   /** How the weights of our own networks lie in GPU memory. Default: "auto". */
   readonly weightType?: WeightType | undefined;
   /** Bytes of GPU memory that weights, arena and requests may take together. */
@@ -63,13 +69,18 @@ export async function openEngine(source: FileSource, options: EngineOptions = {}
     known: (tokens) => tuning?.batch(tokens),
     onSettled: (tokens, entry) => tuning?.keepBatch(tokens, entry),
   });
-  const model = await describeModel(source, options.engine ?? (options.onnx ? "auto" : "wgsl"));
+  const described = await describeModel(source);
+  const choice = options.backend ?? (options.onnx ? "auto" : "wgsl");
+  const backends = chooseBackends(await inspectDirectory(source), choice);
+  const backend = backends.get("transformer");
+  const model = { ...described, info: { ...described.info, skipsLayers: backend === "wgsl" } };
   const gpu = options.gpu ?? await openGpu();
   try {
     if (options.tuning) {
       tuning = await Tuning.open(gpu, model, {
         ...options.tuning,
         vectorBits: options.vectorBits,
+        backend,
       });
     }
     const components = await loadModel(model, gpu, {
@@ -77,6 +88,7 @@ export async function openEngine(source: FileSource, options: EngineOptions = {}
       onProgress: options.onLoadProgress,
       onnx: options.onnx,
       weightType: options.weightType,
+      backends,
     });
     const pipeline = new StableDiffusion3Pipeline(gpu, model, components, {
       ...options,
@@ -86,8 +98,11 @@ export async function openEngine(source: FileSource, options: EngineOptions = {}
         options.onTurn?.(turn);
       },
     });
-    const planner = await MemoryPlanner.open(model, gpu, options);
-    const engine = new LocalEngine(gpu, pipeline, planner, limits, tuning, options);
+    const planner = await MemoryPlanner.open(model, gpu, { ...options, backends });
+    const engine = new LocalEngine(gpu, pipeline, planner, limits, tuning, {
+      ...options,
+      backends,
+    });
     await engine.planDefault();
     if (tuning) await engine.measureBatches(tuning, options.signal);
     return engine;
@@ -107,6 +122,7 @@ class LocalEngine implements Engine {
   readonly #admission: Admission;
   readonly #vectorBits: number | undefined;
   readonly #weightType: WeightType;
+  readonly #backends: Backends;
   readonly #closing = new AbortController();
   readonly #close = Promise.withResolvers<undefined>();
   readonly #running = new Set<Promise<unknown>>();
@@ -120,7 +136,7 @@ class LocalEngine implements Engine {
     planner: MemoryPlanner,
     limits: BatchLimits,
     tuning: Tuning | undefined,
-    options: EngineOptions,
+    options: EngineOptions & { readonly backends: Backends },
   ) {
     const { promptCache } = pipeline;
     this.#gpu = gpu;
@@ -136,6 +152,7 @@ class LocalEngine implements Engine {
     });
     this.#vectorBits = options.vectorBits;
     this.#weightType = options.weightType ?? "auto";
+    this.#backends = options.backends;
     const failures = options.onnx ? [options.onnx.runtimeFailed] : [];
     this.closed = Promise.race([this.#close.promise, gpu.lost, ...failures]);
   }
@@ -219,7 +236,9 @@ class LocalEngine implements Engine {
     const { hits, misses } = this.#pipeline.promptCache;
     return {
       model: this.#pipeline.model.info,
-      engines: Object.fromEntries(this.#pipeline.model.engines),
+      backends: Object.fromEntries(
+        [...this.#backends].map(([network, kind]) => [networks[network].name, kind]),
+      ),
       weightType: this.#weightType,
       memory: {
         weights: ledger.bytes("weights"),

@@ -11,7 +11,7 @@ import { type DeviceModel, dryGpu } from "../gpu/dry_device.ts";
 import { BindingLimitError } from "../gpu/errors.ts";
 import { elements } from "../gpu/tensor.ts";
 import { InvalidRequestError } from "../requests/errors.ts";
-import { layOutModel, type LoadModelOptions } from "../backends/load.ts";
+import { layOutModel, type PlacementOptions } from "../backends/load.ts";
 import type { Components } from "../models/sd3/components.ts";
 import type { ModelDescription } from "../models/sd3/describe.ts";
 import { StableDiffusion3Pipeline } from "../pipeline/stable_diffusion_3.ts";
@@ -73,19 +73,17 @@ export class MemoryPlanner {
 
   /**
    * @param like the device to plan for; without one, limits as GPUs offer them
-   * @param decodeBytes as the pipeline's own
-   * @param weightType as the model is loaded
+   * @param options `decodeBytes` as the pipeline's own, the others as the model is loaded
    */
   static async open(
     model: ModelDescription,
     like?: DeviceModel,
-    { decodeBytes, onnx, weightType }:
-      & { decodeBytes?: number | undefined }
-      & Pick<LoadModelOptions, "onnx" | "weightType"> = {},
+    options: { readonly decodeBytes?: number | undefined } & PlacementOptions = {},
   ): Promise<MemoryPlanner> {
     const gpu = dryGpu(like);
-    const components = await layOutModel(model, gpu, { onnx, weightType });
-    return new MemoryPlanner(gpu.ledger.bytes("weights"), model, like, components, decodeBytes);
+    const components = await layOutModel(model, gpu, options);
+    const weights = gpu.ledger.bytes("weights");
+    return new MemoryPlanner(weights, model, like, components, options.decodeBytes);
   }
 
   /** Plans one request; requests of one shape share their plan. */

@@ -10,6 +10,7 @@ import {
   type TuningStore,
 } from "../gpu/tuning_cache.ts";
 import type { BatchLimits } from "../denoise/batch_limits.ts";
+import type { BackendKind } from "../backends/choice.ts";
 import type { ModelDescription } from "../models/sd3/describe.ts";
 import type { GenerateRequest } from "../requests/types.ts";
 import type { TuningReport } from "./types.ts";
@@ -48,7 +49,11 @@ export class Tuning {
   static async open(
     gpu: Gpu,
     model: ModelDescription,
-    options: TuningOptions & { readonly vectorBits?: number | undefined },
+    options: TuningOptions & {
+      readonly vectorBits?: number | undefined;
+      /** Of the transformer: what is measured with one holds for that one. */
+      readonly backend?: BackendKind | undefined;
+    },
   ): Promise<Tuning> {
     const key = adapterKey(gpu.adapter, options.vectorBits);
     const cache = await TuningCache.open(key, options.store);
@@ -59,13 +64,9 @@ export class Tuning {
       onChoice: options.onChoice,
     });
     gpu.tuner = tuner;
-    const engine = model.engines.get("transformer");
-    return new Tuning(
-      tuner,
-      cache,
-      hashOf(JSON.stringify([engine, model.transformer])),
-      options,
-    );
+    const { backend = "wgsl" } = options;
+    const hash = hashOf(JSON.stringify([backend, model.configs.transformer]));
+    return new Tuning(tuner, cache, hash, options);
   }
 
   /** Multiply-adds a second that the adapter reached so far; 0 before anything was measured. */

@@ -121,8 +121,8 @@ export interface TuningReport {
 
 export interface EngineStatus {
   readonly model: ModelInfo;
-  /** Which engine runs each network: "wgsl" or "onnx". */
-  readonly engines?: Readonly<Record<string, string>> | undefined;
+  /** What runs each network: "wgsl" or "onnx". */
+  readonly backends?: Readonly<Record<string, string>> | undefined;
   /** What the weights were asked to be in GPU memory: "auto", "f32", "q8_0" or "q4_0". */
   readonly weightType?: string | undefined;
   readonly memory: MemoryReport;

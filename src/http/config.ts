@@ -9,7 +9,7 @@ export interface ServerConfig {
   readonly model: string;
   /** Name under which the model is published; the folder's name if absent. */
   readonly modelName?: string | undefined;
-  readonly engine: "wgsl" | "onnx" | "auto";
+  readonly backend: "wgsl" | "onnx" | "auto";
   /** How weights lie in GPU memory. */
   readonly weights: WeightType;
   /** Bytes of GPU memory that the model and its requests may use; the engine's choice if absent. */
@@ -54,10 +54,10 @@ export interface ServerConfig {
   readonly browserModel?: string | undefined;
 }
 
-/** `[flag, environment variable, default, help, parser]`. */
+/** `[flag, environment variable or several names of it, default, help, parser]`. */
 type Row = readonly [
   flag: string,
-  variable: string,
+  variable: string | readonly string[],
   fallback: unknown,
   help: string,
   parse?: (text: string) => unknown,
@@ -66,7 +66,13 @@ type Row = readonly [
 const table: readonly Row[] = [
   ["--model <folder>", "MODEL_DIR", "fixtures/sd35-tiny", "model folder (diffusers layout)"],
   ["--model-name <name>", "MODEL_NAME", undefined, "published name (default: the folder's)"],
-  ["--engine <kind>", "ENGINE", "auto", "wgsl, onnx or auto", oneOf("wgsl", "onnx", "auto")],
+  [
+    "--engine, --backend <kind>",
+    ["BACKEND", "ENGINE"],
+    "auto",
+    "wgsl, onnx or auto",
+    oneOf("wgsl", "onnx", "auto"),
+  ],
   ["--weights <type>", "WEIGHTS", "auto", weightTypes.join(", "), oneOf(...weightTypes)],
   ["--gpu-memory <bytes>", "GPU_MEMORY", undefined, "GPU memory to use, e.g. 8G", bytes],
   [
@@ -107,7 +113,7 @@ const table: readonly Row[] = [
 ];
 
 /** Environment variables that the server reads; the task's `--allow-env` lists them. */
-export const environmentVariables: readonly string[] = table.map(([, variable]) => variable);
+export const environmentVariables: readonly string[] = table.flatMap(([, variable]) => variable);
 
 /**
  * Reads the flags, then the environment for what they leave open, then the defaults.
@@ -134,19 +140,21 @@ export function parseConfig(
       getOutHasColors: () => false,
       getErrHasColors: () => false,
     });
-  const options = table.map(([name, variable, fallback, help, parse]) => {
-    const option = new Option(name, `${help} [${variable}]`);
+  const options = table.map(([name, names, fallback, help, parse]) => {
+    const variables = [names].flat();
+    const option = new Option(name, `${help} [${variables.join("] [")}]`);
     if (fallback !== undefined && !option.negate) option.default(fallback);
     if (parse !== undefined && option.required) option.argParser(parse);
     command.addOption(option);
-    return { option, variable, parse };
+    return { option, variables, parse };
   });
   try {
     command.parse([...args], { from: "user" });
-    for (const { option, variable, parse } of options) {
+    for (const { option, variables, parse } of options) {
       const key = option.attributeName();
-      const text = environment(variable);
-      if (text === undefined || text === "") continue;
+      const variable = variables.find((name) => environment(name));
+      if (variable === undefined) continue;
+      const text = environment(variable)!;
       if (command.getOptionValueSource(key) === "cli") continue;
       try {
         command.setOptionValueWithSource(key, parse === undefined ? text : parse(text), "env");

@@ -17,7 +17,7 @@ import { errorFields, type Logger } from "./log.ts";
 export interface EngineOptions extends
   Pick<
     ServerConfig,
-    "model" | "engine" | "weights" | "gpuMemory" | "maxBatch" | "tune" | "tuningFile"
+    "model" | "backend" | "weights" | "gpuMemory" | "maxBatch" | "tune" | "tuningFile"
   > {
   /** Bits of the SIMD vectors that the driver was asked for. */
   readonly vectorBits?: number | undefined;
@@ -41,10 +41,10 @@ export function startEngine(
   log: Logger,
   vectorBits?: number,
 ): Promise<SupervisedEngine> {
-  const { model, engine, weights, gpuMemory, maxBatch, tune, tuningFile } = config;
+  const { model, backend, weights, gpuMemory, maxBatch, tune, tuningFile } = config;
   const maxWaiting = config.maxConcurrency;
   const options: EngineOptions = {
-    ...{ model, engine, weights, gpuMemory, maxBatch, tune, tuningFile },
+    ...{ model, backend, weights, gpuMemory, maxBatch, tune, tuningFile },
     vectorBits,
     maxWaiting,
   };

@@ -14,12 +14,8 @@ import { encodePrompt, type PromptTokens } from "../models/sd3/embed_prompt.ts";
 import type { ScheduledStep } from "../denoise/batch_step.ts";
 import { DecodeStage } from "./decode_stage.ts";
 import { type BatcherOptions, DenoiseBatcher } from "../denoise/batcher.ts";
-import {
-  type ModelDescription,
-  type PromptTriple,
-  t5Length,
-  tokenize,
-} from "../models/sd3/describe.ts";
+import type { ModelDescription } from "../models/sd3/describe.ts";
+import { type PromptTriple, t5Length, tokenize } from "../models/sd3/tokenize.ts";
 import { PreviewProjection, Previews } from "./previews.ts";
 import { PromptCache, type TextLease } from "./prompt_cache.ts";
 import { resolveRequest } from "../requests/request.ts";
@@ -178,8 +174,8 @@ export class StableDiffusion3Pipeline {
   async prepareText(tokens: PromptTokens, maxSequenceLength: number): Promise<PreparedText> {
     const { transformer, ...encoders } = this.components;
     const { promptEmbeds, pooled } = await encodePrompt(this.gpu, encoders, tokens, {
-      width: this.model.transformer.joint_attention_dim,
-      t5Length: t5Length(this.model, maxSequenceLength),
+      width: this.model.configs.transformer.joint_attention_dim,
+      t5Length: t5Length(this.model.tokenizers, maxSequenceLength),
     });
     const length = promptEmbeds.shape[1]!;
     const { contextWidth, pooledWidth } = transformer;
@@ -206,14 +202,15 @@ export class StableDiffusion3Pipeline {
   }
 
   latentShape(height: number, width: number): [number, number, number, number] {
-    const { patch_size, in_channels } = this.model.transformer;
+    const { patch_size, in_channels } = this.model.configs.transformer;
     const scale = this.model.info.sizeMultiple / patch_size;
     return [1, in_channels, height / scale, width / scale];
   }
 
   /** Tokens of the context: CLIP's, then T5's. */
   contextLength(maxSequenceLength: number): number {
-    return this.model.tokenizers.clipL.modelMaxLength + t5Length(this.model, maxSequenceLength);
+    const { tokenizers } = this.model;
+    return tokenizers.clipL.modelMaxLength + t5Length(tokenizers, maxSequenceLength);
   }
 
   /** Takes every image of the request through all steps, in place. */
@@ -289,7 +286,6 @@ export class StableDiffusion3Pipeline {
   dispose(): void {
     this.promptCache.dispose();
     this.decodeStage.dispose();
-    const { clipL, clipG, t5, transformer, decoder, encoder } = this.components;
-    for (const part of [clipL, clipG, t5, transformer, decoder, encoder]) part?.dispose();
+    for (const component of Object.values(this.components)) component?.dispose();
   }
 }

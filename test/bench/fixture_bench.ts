@@ -3,7 +3,7 @@ import { loadOnnx } from "../../src/backends/onnx/load.ts";
 import { exportOnnx } from "../../src/backends/onnx/export/mod.ts";
 import { loadModel } from "../../src/backends/load.ts";
 import type { Components } from "../../src/models/sd3/components.ts";
-import { describeModel } from "../../src/models/sd3/describe.ts";
+import { describeModel } from "../../src/models/mod.ts";
 import { directorySink } from "../../src/weights/deno_sink.ts";
 import { directorySource } from "../../src/weights/deno_source.ts";
 import { gpu } from "../gpu.ts";
@@ -29,11 +29,11 @@ export async function benchFixture(seconds: number, add: (row: Row) => void): Pr
   try {
     await exportOnnx(source, directorySink(folder));
     const networks = [
-      "text_encoder",
-      "text_encoder_2",
-      "text_encoder_3",
+      "clipL",
+      "clipG",
+      "t5",
       "transformer",
-      "vae_decoder",
+      "decoder",
     ] as const;
     const exported = { ...model, source: directorySource(folder) };
     const onnx = await loadOnnx(exported, gpu, networks) as Components;

@@ -3,7 +3,8 @@ import type { Gpu } from "../../src/gpu/device.ts";
 import { encodePng } from "../../src/image/png.ts";
 import { packSteps } from "../../src/ops/guided_step.ts";
 import type { Components } from "../../src/models/sd3/components.ts";
-import { type ModelDescription, tokenize } from "../../src/models/sd3/describe.ts";
+import type { ModelDescription } from "../../src/models/sd3/describe.ts";
+import { tokenize } from "../../src/models/sd3/tokenize.ts";
 import { StableDiffusion3Pipeline } from "../../src/pipeline/stable_diffusion_3.ts";
 import type { Contender } from "./race.ts";
 

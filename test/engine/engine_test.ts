@@ -7,7 +7,7 @@ import { openEngine } from "../../src/engine/engine.ts";
 import { BusyError, InvalidRequestError } from "../../src/requests/errors.ts";
 import type { EngineOptions } from "../../src/engine/engine.ts";
 import { MemoryPlanner } from "../../src/engine/memory_planner.ts";
-import { describeModel } from "../../src/models/sd3/describe.ts";
+import { describeModel } from "../../src/models/mod.ts";
 import { resolveRequest } from "../../src/requests/request.ts";
 import type { Engine, MemoryReport, ProgressEvent } from "../../src/engine/types.ts";
 import type { GenerateRequest } from "../../src/requests/types.ts";

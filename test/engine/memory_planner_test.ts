@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { defaultLimits } from "../../src/gpu/dry_device.ts";
 import { InvalidRequestError } from "../../src/requests/errors.ts";
 import { MemoryPlanner } from "../../src/engine/memory_planner.ts";
-import { describeModel } from "../../src/models/sd3/describe.ts";
+import { describeModel } from "../../src/models/mod.ts";
 import { resolveRequest } from "../../src/requests/request.ts";
 import type { GenerateRequest } from "../../src/requests/types.ts";
 import { directorySource } from "../../src/weights/deno_source.ts";
@@ -26,7 +26,7 @@ Deno.test("a share is the images' latents, the prompts' embeddings and previews 
   const latents = 4 * 16 * 8 * 8;
   const tokens = model.tokenizers.clipL.modelMaxLength + 8;
   // Context and pooled text, projected to the transformer's width.
-  const text = 4 * model.transformer.caption_projection_dim * (tokens + 1);
+  const text = 4 * model.configs.transformer.caption_projection_dim * (tokens + 1);
   const plain = { maxSequenceLength: 8 };
   assert.equal(await share(plain), latents + text);
   assert.equal(await share({ ...plain, numImagesPerPrompt: 3 }), 3 * latents + text);

@@ -5,7 +5,7 @@ import { openGpu } from "../../src/gpu/device.ts";
 import { dryRun } from "../../src/engine/dry_run.ts";
 import { openEngine } from "../../src/engine/engine.ts";
 import { MemoryPlanner } from "../../src/engine/memory_planner.ts";
-import { describeModel } from "../../src/models/sd3/describe.ts";
+import { describeModel } from "../../src/models/mod.ts";
 import { directorySource } from "../../src/weights/deno_source.ts";
 import type { WeightType } from "../../src/weights/plan.ts";
 import { prepareAdapter } from "../../adapter.ts";

@@ -9,7 +9,7 @@ import { encodePng } from "../../src/image/png.ts";
 import type { TurnReport } from "../../src/denoise/batcher.ts";
 import { type EngineOptions, openEngine } from "../../src/engine/engine.ts";
 import { MemoryPlanner } from "../../src/engine/memory_planner.ts";
-import { describeModel } from "../../src/models/sd3/describe.ts";
+import { describeModel } from "../../src/models/mod.ts";
 import { resolveRequest } from "../../src/requests/request.ts";
 import type { GenerateRequest } from "../../src/requests/types.ts";
 import type { GenerateResult } from "../../src/engine/types.ts";

@@ -1,6 +1,7 @@
 /** Errors keep their class, and all they say, on the way out of a worker. */
 import assert from "node:assert/strict";
-import { EngineChoiceError, ExportError, OnnxError } from "../../src/backends/onnx/errors.ts";
+import { BackendChoiceError } from "../../src/backends/errors.ts";
+import { ExportError, OnnxError } from "../../src/backends/onnx/errors.ts";
 import { WorkerDiedError } from "../../src/engine/errors.ts";
 import { fromWireError, toWireError, wireClasses } from "../../src/engine/worker/wire_error.ts";
 import * as gpu from "../../src/gpu/errors.ts";
@@ -21,7 +22,7 @@ const samples: readonly Error[] = [
   new gpu.OutOfDeviceMemoryError("too much"),
   new gpu.KernelError("softmax", "does not compile"),
   new gpu.BindingLimitError("too large"),
-  new EngineChoiceError("no graph"),
+  new BackendChoiceError("no graph"),
   new OnnxError("vae_decoder/model.onnx", "no output", { cause: new RangeError("a range") }),
   new ExportError("nothing to export"),
   new WorkerDiedError("broke"),

@@ -5,7 +5,8 @@
 import assert from "node:assert/strict";
 import { Buffer } from "node:buffer";
 import { PNG } from "pngjs";
-import { describeModel, tokenize } from "../../src/models/sd3/describe.ts";
+import { describeModel } from "../../src/models/mod.ts";
+import { tokenize } from "../../src/models/sd3/tokenize.ts";
 import { TorchCpuGenerator } from "../../src/random/torch_cpu.ts";
 import { directorySource } from "../../src/weights/deno_source.ts";
 import { psnr, tolerance } from "../tolerance.ts";

@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { dryGpu } from "../../src/gpu/dry_device.ts";
 import { ConfigError } from "../../src/models/errors.ts";
 import { loadModel } from "../../src/backends/load.ts";
-import { describeModel } from "../../src/models/sd3/describe.ts";
+import { describeModel } from "../../src/models/mod.ts";
 import { directorySource } from "../../src/weights/deno_source.ts";
 import { WeightsError } from "../../src/weights/errors.ts";
 import { safetensors } from "../weights/make.ts";

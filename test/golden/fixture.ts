@@ -3,7 +3,8 @@ import { prepareAdapter } from "../../adapter.ts";
 import { type Gpu, openGpu } from "../../src/gpu/device.ts";
 import { loadModel } from "../../src/backends/load.ts";
 import type { Components } from "../../src/models/sd3/components.ts";
-import { describeModel, type ModelDescription } from "../../src/models/sd3/describe.ts";
+import { describeModel } from "../../src/models/mod.ts";
+import type { ModelDescription } from "../../src/models/sd3/describe.ts";
 import { openFile } from "../../src/weights/checkpoint.ts";
 import { directorySource } from "../../src/weights/deno_source.ts";
 

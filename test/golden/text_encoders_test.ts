@@ -24,7 +24,7 @@ function row(key: string, index: number): Float32Array {
   return values.subarray(index * size, (index + 1) * size);
 }
 
-for (const [encoder, config] of [[1, model.clipL], [2, model.clipG]] as const) {
+for (const [encoder, config] of [[1, model.configs.clipL], [2, model.configs.clipG]] as const) {
   Deno.test(`CLIP ${encoder} agrees in every layer, in a batch of three`, async () => {
     const plan = new WeightPlan(`clip ${encoder}`);
     const clip = new ClipTextModel(config, plan);
@@ -71,7 +71,7 @@ Deno.test("the joined embeddings are those of encode_prompt", async () => {
   for (let i = 0; i < prompts; i++) {
     const tokens = { clipL: ids("ids_1", i), clipG: ids("ids_2", i), t5: ids("ids_3", i) };
     const { promptEmbeds, pooled } = await encodePrompt(gpu, components, tokens, {
-      width: model.transformer.joint_attention_dim,
+      width: model.configs.transformer.joint_attention_dim,
       t5Length: tokens.t5.length,
     });
     assertClose(

@@ -9,7 +9,7 @@ import { golden, openFixture } from "./fixture.ts";
 
 const { gpu, model } = await openFixture();
 const plan = new WeightPlan("transformer");
-const transformer = new MMDiT(model.transformer, plan);
+const transformer = new MMDiT(model.configs.transformer, plan);
 await plan.load(await openCheckpoint(model.source, "transformer"), gpu);
 
 for (
@@ -46,7 +46,7 @@ for (
     keep("sample", transformer.forward(rec, inputs, [], withSteps ? keep : undefined));
     await gpu.run(await rec.finish());
     // Nobody reads the context after the last block, and diffusers returns none there.
-    seen.delete(`block_${model.transformer.num_layers - 1}_context`);
+    seen.delete(`block_${model.configs.transformer.num_layers - 1}_context`);
     for (const [key, tensor] of seen) {
       assertClose(await gpu.readFloats(tensor), vectors(key).values, tolerance.module, key);
     }

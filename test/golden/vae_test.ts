@@ -6,7 +6,7 @@ import { psnr, tolerance } from "../tolerance.ts";
 import { golden, openFixture } from "./fixture.ts";
 
 const { gpu, model, components } = await openFixture();
-const { scaling_factor, shift_factor } = model.vae;
+const { scaling_factor, shift_factor } = model.configs.decoder;
 
 for (const name of ["vae_128x128", "vae_64x96"]) {
   Deno.test(`${name} decodes`, async () => {

@@ -78,7 +78,7 @@ Deno.test("parseConfig() refuses wrong flags and says what is allowed", () => {
   const cases: [string[], RegExp][] = [
     [["--port", "99999"], /whole number from 0 to 65535, not "99999"/],
     [["--port", "8e3"], /whole number/],
-    [["--engine", "cuda"], /one of wgsl, onnx, auto/],
+    [["--backend", "cuda"], /one of wgsl, onnx, auto/],
     [["--weights", "q5_1"], /one of auto, f32, q8_0, q4_0/],
     [["--gpu-memory", "lots"], /512K/],
     [["--public-url", "ftp://x"], /http or https/],

@@ -1,13 +1,11 @@
 /** A CLIP text encoder as an ONNX graph. */
-import type { Gpu } from "../../gpu/device.ts";
 import type { Tensor } from "../../gpu/tensor.ts";
 import type { ClipComponent } from "../../models/sd3/components.ts";
 import type { ClipTextConfig } from "../../models/sd3/configs.ts";
-import type { OnnxFiles } from "./files.ts";
-import { type Graph, type GraphInput, OnnxGraph } from "./graph.ts";
+import type { Graph, GraphKind } from "./graph.ts";
 import { tokenActivations } from "./activations.ts";
 
-export class OnnxClip implements ClipComponent {
+class OnnxClip implements ClipComponent {
   readonly hiddenSize: number;
   readonly projectionDim: number;
   readonly #graph: Graph;
@@ -18,18 +16,6 @@ export class OnnxClip implements ClipComponent {
     this.projectionDim = config.projection_dim;
     this.#graph = graph;
     this.#penultimate = penultimateOf(config);
-  }
-
-  /** @throws {OnnxError} where the graph is not this encoder with its hidden states as outputs */
-  static async open(gpu: Gpu, config: ClipTextConfig, files: OnnxFiles): Promise<OnnxClip> {
-    const graph = await OnnxGraph.open(gpu, files, {
-      inputs: [{ name: "input_ids", dims: [1, null], kind: "ids" }],
-      outputs: [
-        { name: "text_embeds", dims: [1, config.projection_dim], kind: "float" },
-        { name: penultimateOf(config), dims: [1, null, config.hidden_size], kind: "float" },
-      ],
-    });
-    return new OnnxClip(config, graph);
   }
 
   encode(ids: Int32Array, out: { penultimate: Tensor; pooled: Tensor }): Promise<void> {
@@ -49,10 +35,15 @@ function penultimateOf(config: ClipTextConfig): string {
   return `hidden_states.${config.num_hidden_layers - 1}`;
 }
 
-/** Bytes that one run takes beside its ends. */
-export function clipActivations(
-  { hidden_size, num_attention_heads }: ClipTextConfig,
-  { input_ids }: Readonly<Record<string, GraphInput>>,
-): number {
-  return tokenActivations((input_ids as Int32Array).length, hidden_size, num_attention_heads);
-}
+export const clipGraph: GraphKind<ClipTextConfig, ClipComponent> = {
+  ends: (config) => ({
+    inputs: [{ name: "input_ids", dims: [1, null], kind: "ids" }],
+    outputs: [
+      { name: "text_embeds", dims: [1, config.projection_dim], kind: "float" },
+      { name: penultimateOf(config), dims: [1, null, config.hidden_size], kind: "float" },
+    ],
+  }),
+  make: (_gpu, config, graph) => new OnnxClip(config, graph),
+  activations: ({ hidden_size, num_attention_heads }, { input_ids }) =>
+    tokenActivations((input_ids as Int32Array).length, hidden_size, num_attention_heads),
+};

@@ -6,11 +6,6 @@ export class OnnxError extends Error {
   }
 }
 
-/** The directory does not hold what the chosen engine needs. */
-export class EngineChoiceError extends Error {
-  override readonly name = "EngineChoiceError";
-}
-
 /** A checkpoint does not fit the network that its config describes. */
 export class ExportError extends Error {
   override readonly name = "ExportError";

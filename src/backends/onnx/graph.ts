@@ -39,6 +39,16 @@ interface BoundEnd {
   readonly type: string;
 }
 
+/** How one kind of network is run as a graph. */
+export interface GraphKind<Config = unknown, Component = unknown> {
+  /** What its graph must look like. */
+  ends(config: Config): GraphInterface;
+  /** The component over a real graph, or over one that only plans its memory. */
+  make(gpu: Gpu, config: Config, graph: Graph): Component;
+  /** Bytes that one run takes beside its ends. */
+  activations(config: Config, inputs: Readonly<Record<string, GraphInput>>): number;
+}
+
 /** Token ids come from the host, everything else lies on the GPU. */
 export type GraphInput = Tensor | Int32Array;
 

@@ -17,14 +17,13 @@ import type {
 import type { TransformerConfig } from "../../models/sd3/configs.ts";
 import { guidedStep, wordsPerStep } from "../../ops/guided_step.ts";
 import { InvalidRequestError } from "../../requests/errors.ts";
-import type { OnnxFiles } from "./files.ts";
-import { type Graph, type GraphInput, OnnxGraph } from "./graph.ts";
+import type { Graph, GraphKind } from "./graph.ts";
 import { tokenActivations } from "./activations.ts";
 
 /** Steps whose buffers are kept. */
 const keptSteps = 4;
 
-export class OnnxTransformer implements TransformerComponent {
+class OnnxTransformer implements TransformerComponent {
   readonly config: TransformerConfig;
   readonly contextWidth: number;
   readonly pooledWidth: number;
@@ -40,27 +39,6 @@ export class OnnxTransformer implements TransformerComponent {
     this.pooledWidth = config.pooled_projection_dim;
   }
 
-  /** @throws {OnnxError} where the graph is not the transformer of this config */
-  static async open(
-    gpu: Gpu,
-    config: TransformerConfig,
-    files: OnnxFiles,
-  ): Promise<OnnxTransformer> {
-    const { in_channels, out_channels, joint_attention_dim, pooled_projection_dim } = config;
-    const float = (name: string, dims: (number | null)[], aliases: string[] = []) =>
-      ({ name, aliases, dims, kind: "float" }) as const;
-    const graph = await OnnxGraph.open(gpu, files, {
-      inputs: [
-        float("hidden_states", [1, in_channels, null, null]),
-        float("encoder_hidden_states", [1, null, joint_attention_dim]),
-        float("pooled_projections", [1, pooled_projection_dim]),
-        float("timestep", [1]),
-      ],
-      outputs: [float("out_hidden_states", [1, out_channels, null, null], ["out_sample"])],
-    });
-    return new OnnxTransformer(gpu, config, graph);
-  }
-
   /** The graph projects the prompt itself, at every step. */
   async prepareText(promptEmbeds: Tensor, pooled: Tensor, out: PreparedText): Promise<void> {
     await this.#gpu.submit("text", (encoder) => {
@@ -74,7 +52,7 @@ export class OnnxTransformer implements TransformerComponent {
     if (shape.skipRows > 0) {
       throw new InvalidRequestError(
         "skip_guidance_layers",
-        "Skip-layer guidance needs the WGSL engine: an ONNX transformer always runs all its layers",
+        "Skip-layer guidance needs the WGSL backend: an ONNX transformer always runs all its layers",
       );
     }
     return await this.#steps.get(JSON.stringify(shape), () => this.#makeStep(shape));
@@ -157,14 +135,25 @@ function copyRow(encoder: GPUCommandEncoder, all: StepInputs, i: number, row: St
   }
 }
 
-/** Bytes that one run takes beside its ends. */
-export function transformerActivations(
-  config: TransformerConfig,
-  { hidden_states, encoder_hidden_states }: Readonly<Record<string, GraphInput>>,
-): number {
-  const { patch_size, num_attention_heads: heads, caption_projection_dim: width } = config;
-  const [, , rows, columns] = (hidden_states as Tensor).shape as [number, number, number, number];
-  const image = rows * columns / (patch_size * patch_size);
-  const context = (encoder_hidden_states as Tensor).shape[1]!;
-  return tokenActivations(image + context, width, heads);
-}
+const float = (name: string, dims: (number | null)[], aliases: string[] = []) =>
+  ({ name, aliases, dims, kind: "float" }) as const;
+
+export const transformerGraph: GraphKind<TransformerConfig, TransformerComponent> = {
+  ends: ({ in_channels, out_channels, joint_attention_dim, pooled_projection_dim }) => ({
+    inputs: [
+      float("hidden_states", [1, in_channels, null, null]),
+      float("encoder_hidden_states", [1, null, joint_attention_dim]),
+      float("pooled_projections", [1, pooled_projection_dim]),
+      float("timestep", [1]),
+    ],
+    outputs: [float("out_hidden_states", [1, out_channels, null, null], ["out_sample"])],
+  }),
+  make: (gpu, config, graph) => new OnnxTransformer(gpu, config, graph),
+  activations(config, { hidden_states, encoder_hidden_states }) {
+    const { patch_size, num_attention_heads: heads, caption_projection_dim: width } = config;
+    const [, , rows, columns] = (hidden_states as Tensor).shape as [number, number, number, number];
+    const image = rows * columns / (patch_size * patch_size);
+    const context = (encoder_hidden_states as Tensor).shape[1]!;
+    return tokenActivations(image + context, width, heads);
+  },
+};

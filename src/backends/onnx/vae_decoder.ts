@@ -4,12 +4,11 @@ import { copyTensor, type Program } from "../../gpu/program.ts";
 import { ProgramCache } from "../../gpu/program_cache.ts";
 import type { Tensor } from "../../gpu/tensor.ts";
 import type { DecoderComponent } from "../../models/sd3/components.ts";
-import type { VaeConfig } from "../../models/sd3/configs.ts";
+import { type VaeConfig, vaeScale } from "../../models/sd3/configs.ts";
 import { nchwToNhwc } from "../../ops/nchw_to_nhwc.ts";
 import { nhwcToNchw } from "../../ops/nhwc_to_nchw.ts";
-import type { OnnxFiles } from "./files.ts";
 import { imageActivations, largestPerLatent } from "./activations.ts";
-import { type Graph, type GraphInput, OnnxGraph } from "./graph.ts";
+import type { Graph, GraphKind } from "./graph.ts";
 
 /** The kernels before and after the graph, and the buffers between them and it. */
 interface Ends {
@@ -28,7 +27,7 @@ interface Ends {
 
 const keptSizes = 2;
 
-export class OnnxDecoder implements DecoderComponent {
+class OnnxDecoder implements DecoderComponent {
   readonly config: VaeConfig;
   readonly maxArea: number;
   readonly #gpu: Gpu;
@@ -40,16 +39,6 @@ export class OnnxDecoder implements DecoderComponent {
     this.#graph = graph;
     this.config = config;
     this.maxArea = largestArea(config, gpu.limits.maxStorageBufferBindingSize);
-  }
-
-  /** @throws {OnnxError} where the graph is not the decoder of this config */
-  static async open(gpu: Gpu, config: VaeConfig, files: OnnxFiles): Promise<OnnxDecoder> {
-    const { latent_channels, out_channels } = config;
-    const graph = await OnnxGraph.open(gpu, files, {
-      inputs: [{ name: "latent_sample", dims: [1, latent_channels, null, null], kind: "float" }],
-      outputs: [{ name: "sample", dims: [1, out_channels, null, null], kind: "float" }],
-    });
-    return new OnnxDecoder(gpu, config, graph);
   }
 
   async decode(latents: Tensor, out: Tensor): Promise<void> {
@@ -73,9 +62,9 @@ export class OnnxDecoder implements DecoderComponent {
   }
 
   async #makeEnds(shape: readonly number[]): Promise<Ends> {
-    const { scaling_factor, shift_factor, out_channels, block_out_channels } = this.config;
+    const { scaling_factor, shift_factor, out_channels } = this.config;
     const gpu = this.#gpu;
-    const scale = 2 ** (block_out_channels.length - 1);
+    const scale = vaeScale(this.config);
     const rec = gpu.record("onnx decode/latents");
     const latents = rec.alloc(shape, "latents");
     const rows = nchwToNhwc(rec, {
@@ -119,11 +108,14 @@ function largestArea(config: VaeConfig, bindable: number): number {
   return Math.min(convolved, attended);
 }
 
-/** Bytes that one run takes beside its ends. */
-export function decoderActivations(
-  config: VaeConfig,
-  { latent_sample }: Readonly<Record<string, GraphInput>>,
-): number {
-  const [, , rows, columns] = (latent_sample as Tensor).shape as [number, number, number, number];
-  return imageActivations(config, rows * columns);
-}
+export const decoderGraph: GraphKind<VaeConfig, DecoderComponent> = {
+  ends: ({ latent_channels, out_channels }) => ({
+    inputs: [{ name: "latent_sample", dims: [1, latent_channels, null, null], kind: "float" }],
+    outputs: [{ name: "sample", dims: [1, out_channels, null, null], kind: "float" }],
+  }),
+  make: (gpu, config, graph) => new OnnxDecoder(gpu, config, graph),
+  activations(config, { latent_sample }) {
+    const [, , rows, columns] = (latent_sample as Tensor).shape as [number, number, number, number];
+    return imageActivations(config, rows * columns);
+  },
+};

@@ -2,7 +2,8 @@
  * Errors as they cross between a worker and whoever asks it: name, message, fields and cause, and
  * the class they become again. A class that is new to the registry is named by its test.
  */
-import { EngineChoiceError, ExportError, OnnxError } from "../../backends/onnx/errors.ts";
+import { BackendChoiceError } from "../../backends/errors.ts";
+import { ExportError, OnnxError } from "../../backends/onnx/errors.ts";
 import {
   BindingLimitError,
   DeviceLostError,
@@ -28,7 +29,7 @@ export const wireClasses: Readonly<Record<string, { readonly prototype: Error }>
   OutOfDeviceMemoryError,
   KernelError,
   BindingLimitError,
-  EngineChoiceError,
+  BackendChoiceError,
   OnnxError,
   ExportError,
   WorkerDiedError,

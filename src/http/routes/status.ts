@@ -8,7 +8,8 @@ const statusSchema = z.object({
   current_model: z.string(),
   type_models: z.literal("t2im"),
   pipeline: z.string().openapi({ description: "_class_name of model_index.json" }),
-  engines: z.record(z.string(), z.string()).optional()
+  variant: z.string().optional(),
+  backends: z.record(z.string(), z.string()).optional()
     .openapi({ description: "What runs each network: wgsl or onnx" }),
   weight_type: z.string().optional()
     .openapi({ description: "Weights in GPU memory: auto (as stored), f32, q8_0 or q4_0" }),
@@ -87,13 +88,14 @@ export const statusRoute: Route = (app, context) => {
     },
   });
   app.openapi(route, (c) => {
-    const { memory, adapter, promptCache, engines, weightType, tuning } = engine.status();
+    const { memory, adapter, promptCache, backends, weightType, tuning } = engine.status();
     const { weights, arena, requests, cache, budget } = memory;
     return c.json({
       current_model: model.name,
       type_models: "t2im" as const,
       pipeline: model.type,
-      ...(engines && { engines: { ...engines } }),
+      ...(model.variant && { variant: model.variant }),
+      ...(backends && { backends: { ...backends } }),
       ...(weightType && { weight_type: weightType }),
       state: health().state,
       uptime: (performance.now() - started) / 1000,

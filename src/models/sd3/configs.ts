@@ -63,6 +63,11 @@ export const vaeConfig = z.object({
 );
 export type VaeConfig = z.infer<typeof vaeConfig>;
 
+/** Pixels along one side of a latent value. */
+export function vaeScale({ block_out_channels }: VaeConfig): number {
+  return 2 ** (block_out_channels.length - 1);
+}
+
 /** `CLIPTextModelWithProjection`. */
 export const clipTextConfig = z.object({
   vocab_size: count.default(49408),
@@ -97,22 +102,8 @@ export const t5Config = z.object({
 );
 export type T5Config = z.infer<typeof t5Config>;
 
-/** Two-element entries `[library, class]` of model_index.json; `[null, null]` where absent. */
-const component = z.tuple([z.string().nullable(), z.string().nullable()]).optional();
-
-export const modelIndex = z.object({
-  _class_name: z.enum(["StableDiffusion3Pipeline", "ORTStableDiffusion3Pipeline"]),
-  scheduler: component,
-  text_encoder: component,
-  text_encoder_2: component,
-  text_encoder_3: component,
-  tokenizer: component,
-  tokenizer_2: component,
-  tokenizer_3: component,
-  transformer: component,
-  vae: component,
-  vae_decoder: component,
-});
+/** model_index.json: the pipeline's class, and an entry `[library, class]` for each component. */
+export const modelIndex = z.looseObject({ _class_name: z.string() });
 export type ModelIndex = z.infer<typeof modelIndex>;
 
 /** Any JSON object: tokenizer and scheduler files are judged by who reads them. */

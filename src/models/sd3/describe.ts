@@ -1,92 +1,44 @@
 /**
- * A model directory in the diffusers layout, read and checked: which networks it holds, their
- * configs, tokenizers and checkpoints. Nothing here touches the GPU.
+ * A Stable Diffusion 3 model in the diffusers layout, read and checked: which networks it holds,
+ * their configs, tokenizers and scheduler. Nothing here touches the GPU.
  */
-import type { z } from "zod";
-import {
-  clipTextConfig,
-  type ModelIndex,
-  modelIndex,
-  parseConfig,
-  type T5Config,
-  t5Config,
-  transformerConfig,
-  vaeConfig,
-} from "./configs.ts";
-import {
-  chooseEngines,
-  type EngineChoice,
-  type EngineKind,
-  inspectDirectory,
-  type Network,
-} from "../../backends/onnx/directory.ts";
 import { createScheduler, type Scheduler } from "../../schedulers/mod.ts";
-import type { PromptTokens } from "./embed_prompt.ts";
-import type { EncodedText, Tokenizer } from "../../tokenizers/tokenizer.ts";
-import { type FileSource } from "../../weights/source.ts";
-import { built, clipTokenizer, readJson, t5Tokenizer } from "./model_tokenizers.ts";
-import type { ModelInfo } from "../../requests/model_info.ts";
-import type { TruncatedPrompt } from "../../engine/types.ts";
-import { ConfigError } from "../errors.ts";
 import { FileNotFoundError } from "../../weights/errors.ts";
+import type { FileSource } from "../../weights/source.ts";
+import { ConfigError } from "../errors.ts";
+import type { ModelInfo } from "../../requests/model_info.ts";
+import { type ModelIndex, parseConfig, vaeScale } from "./configs.ts";
+import { type Network, type NetworkConfigs, networks, networksByFolder } from "./networks.ts";
+import { tokenizerList, type Tokenizers } from "./tokenize.ts";
+import { built, type FoundTokenizer, readJson } from "./tokenizer_files.ts";
+import { recognizeVariant } from "./variants.ts";
 
 /** diffusers' defaults of StableDiffusion3Pipeline. */
-const pipelineDefaults = { numInferenceSteps: 28, guidanceScale: 7, maxSequenceLength: 256 };
+const pipelineDefaults = { numInferenceSteps: 28, guidanceScale: 7 };
+const defaultSequence = 256;
 /** `max_sequence_length` of diffusers' check_inputs. */
 const longestSequence = 512;
 
-export interface Tokenizers {
-  readonly clipL: Tokenizer;
-  readonly clipG: Tokenizer;
-  readonly t5: Tokenizer | undefined;
-}
-
 export interface ModelDescription {
   readonly source: FileSource;
-  readonly index: ModelIndex;
-  /** Which engine runs each network. */
-  readonly engines: ReadonlyMap<Network, EngineKind>;
   readonly info: ModelInfo;
-  readonly clipL: z.infer<typeof clipTextConfig>;
-  readonly clipG: z.infer<typeof clipTextConfig>;
-  /** Absent where model_index.json says so: zeros then stand for T5's part of the context. */
-  readonly t5: T5Config | undefined;
-  readonly transformer: z.infer<typeof transformerConfig>;
-  readonly vae: z.infer<typeof vaeConfig>;
+  /** T5's is absent where model_index.json says so: zeros then stand for its part of the context. */
+  readonly configs: NetworkConfigs;
   readonly tokenizers: Tokenizers;
   /** The template that every request clones. */
   readonly scheduler: Scheduler;
 }
 
-/** The classes that this implementation has, by component; model_index.json must name them. */
-const classes: Readonly<Record<string, readonly string[]>> = {
-  text_encoder: ["CLIPTextModelWithProjection", "ORTTextEncoder", "OnnxRuntimeModel"],
-  text_encoder_2: ["CLIPTextModelWithProjection", "ORTTextEncoder", "OnnxRuntimeModel"],
-  text_encoder_3: ["T5EncoderModel", "ORTTextEncoder", "OnnxRuntimeModel"],
-  tokenizer: ["CLIPTokenizer", "CLIPTokenizerFast"],
-  tokenizer_2: ["CLIPTokenizer", "CLIPTokenizerFast"],
-  tokenizer_3: ["T5TokenizerFast", "T5Tokenizer"],
-  transformer: ["SD3Transformer2DModel", "ORTTransformer", "OnnxRuntimeModel"],
-  vae: ["AutoencoderKL", "ORTVae", "OnnxRuntimeModel"],
-};
-
 /**
  * Reads everything but the weights.
  *
- * @param choice of the engines that run the networks
  * @throws ConfigError naming every file that is absent or cannot be used, and every problem in it
  */
-export async function describeModel(
+export async function describeStableDiffusion3(
   source: FileSource,
-  choice: EngineChoice = "auto",
+  index: ModelIndex,
 ): Promise<ModelDescription> {
-  if (!await source.has("model_index.json")) {
-    throw new ConfigError(
-      `${source.name} is not a model in the diffusers layout: it has no model_index.json`,
-    );
-  }
-  const index = parseConfig(modelIndex, await source.text("model_index.json"), "model_index.json");
-  const problems = classProblems(index);
+  const problems: string[] = [];
   /** What `read` returns; nothing, and the reason noted, where the files are at fault. */
   const attempt = async <T>(read: () => Promise<T>): Promise<T | undefined> => {
     try {
@@ -98,110 +50,121 @@ export async function describeModel(
       return undefined;
     }
   };
-  const config = <T extends z.ZodType>(schema: T, folder: string) =>
-    attempt(async (): Promise<z.infer<T>> => {
-      const path = `${folder}/config.json`;
-      return parseConfig(schema, await source.text(path), path);
-    });
-  const transformer = await config(transformerConfig, "transformer");
-  // Optimum's exports keep the autoencoder's config beside its decoder.
-  const vaeFolder = await source.has("vae/config.json") ? "vae" : "vae_decoder";
-  const hasVae = vaeFolder === "vae" || await source.has("vae_decoder/config.json");
-  const vae = await config(vaeConfig, hasVae ? vaeFolder : "vae");
-  const clipL = await config(clipTextConfig, "text_encoder");
-  const clipG = await config(clipTextConfig, "text_encoder_2");
-  const hasT5 = index.text_encoder_3?.[1] != null;
-  const t5 = hasT5 ? await config(t5Config, "text_encoder_3") : undefined;
-  const clipLTokens = await attempt(() => clipTokenizer(source, "tokenizer"));
-  const clipGTokens = await attempt(() => clipTokenizer(source, "tokenizer_2"));
-  const t5Tokens = hasT5 ? await attempt(() => t5Tokenizer(source, "tokenizer_3")) : undefined;
+  const checkClass = (entry: string, classes: readonly string[]) => {
+    const found = classOf(index, entry);
+    if (found !== undefined && classes.includes(found)) return;
+    problems.push(
+      `model_index.json: ${entry} is ${found ?? "absent"}, expected ${classes.join(" or ")}`,
+    );
+  };
+  const configs: Partial<Record<Network, unknown>> = {};
+  for (const [folder, rows] of networksByFolder) {
+    const { classes, config, optional } = rows[0]![1];
+    const isNamed = [folder, ...rows.map(([, { name }]) => name)].some((n) => classOf(index, n));
+    if (optional && !isNamed) continue;
+    // Optimum's exports name the autoencoder's two halves instead of the whole.
+    if (classOf(index, folder) !== undefined || !isNamed) checkClass(folder, classes);
+    const path = await configPath(source, folder);
+    const parsed = await attempt(async () => parseConfig(config, await source.text(path), path));
+    for (const [network] of rows) configs[network] = parsed;
+  }
+  const found = new Map<keyof Tokenizers, FoundTokenizer>();
+  for (const [encoder, { folder, classes, read }] of tokenizerList) {
+    if (!(encoder in configs)) continue;
+    checkClass(folder, classes);
+    const tokenizer = await attempt(() => read(source, folder));
+    if (tokenizer) found.set(encoder, tokenizer);
+  }
   const scheduler = await attempt(() => readScheduler(source));
-  if (
-    problems.length || !transformer || !vae || !clipL || !clipG || !clipLTokens || !clipGTokens ||
-    !scheduler
-  ) {
+  if (problems.length || !scheduler) {
     throw new ConfigError(`${source.name} cannot be used:\n  ${problems.join("\n  ")}`);
   }
-  const tokenizers: Tokenizers = {
-    clipL: clipLTokens.tokenizer,
-    clipG: clipGTokens.tokenizer,
-    t5: t5Tokens?.tokenizer,
-  };
-  const largestIds = [
-    ["text_encoder", clipL.vocab_size, clipLTokens.largestId],
-    ["text_encoder_2", clipG.vocab_size, clipGTokens.largestId],
-    ["text_encoder_3", t5?.vocab_size ?? 1, t5Tokens?.largestId ?? 0],
-  ] as const;
-  checkFit({ transformer, clipL, clipG, t5, tokenizers, vae, largestIds });
-  const vaeScale = 2 ** (vae.block_out_channels.length - 1);
-  const sizeMultiple = vaeScale * transformer.patch_size;
-  const maxSize = transformer.pos_embed_max_size * sizeMultiple;
-  const t5Longest = Math.min(tokenizers.t5?.modelMaxLength ?? longestSequence, longestSequence);
-  const ownSize = Math.floor(transformer.sample_size / transformer.patch_size) * sizeMultiple;
-  const defaultSize = Math.min(Math.max(ownSize, sizeMultiple), maxSize);
-  const engines = chooseEngines(await inspectDirectory(source), choice);
-  return {
+  // Nothing is absent or unread now, but what may be absent.
+  const known = configs as NetworkConfigs;
+  checkFit(known, found);
+  const made = Object.fromEntries(
+    [...found].map(([encoder, { tokenizer }]) => [encoder, tokenizer]),
+  );
+  const model = {
     source,
-    index,
-    engines,
-    clipL,
-    clipG,
-    t5,
-    transformer,
-    vae,
-    tokenizers,
+    configs: known,
+    tokenizers: made as unknown as Tokenizers,
     scheduler,
-    info: {
-      name: source.name.split(/[/\\]/).filter(Boolean).at(-1) ?? source.name,
-      type: index._class_name,
-      defaults: {
-        ...pipelineDefaults,
-        height: defaultSize,
-        width: defaultSize,
-        maxSequenceLength: Math.min(pipelineDefaults.maxSequenceLength, t5Longest),
-      },
-      sizeMultiple,
-      maxSize,
-      numLayers: transformer.num_layers,
-      skipsLayers: engines.get("transformer") === "wgsl",
-      maxSequenceLength: t5Longest,
+  };
+  return { ...model, info: modelInfo(model, index) };
+}
+
+/** `class` of an entry `[library, class]` of model_index.json, which is `[null, null]` where absent. */
+function classOf(index: ModelIndex, entry: string): string | undefined {
+  const value = index[entry];
+  return Array.isArray(value) && typeof value[1] === "string" ? value[1] : undefined;
+}
+
+/** Where the config of a folder's networks lies: Optimum's exports keep it beside each graph. */
+async function configPath(source: FileSource, folder: string): Promise<string> {
+  for (const name of [folder, ...networksByFolder.get(folder)!.map(([, row]) => row.name)]) {
+    if (await source.has(`${name}/config.json`)) return `${name}/config.json`;
+  }
+  return `${folder}/config.json`;
+}
+
+function modelInfo(
+  { source, configs, tokenizers, scheduler }: Omit<ModelDescription, "info">,
+  index: ModelIndex,
+): ModelInfo {
+  const { transformer, decoder } = configs;
+  const sizeMultiple = vaeScale(decoder) * transformer.patch_size;
+  const maxSize = transformer.pos_embed_max_size * sizeMultiple;
+  const longest = Math.min(tokenizers.t5?.modelMaxLength ?? longestSequence, longestSequence);
+  const ownSize = Math.floor(transformer.sample_size / transformer.patch_size) * sizeMultiple;
+  const size = Math.min(Math.max(ownSize, sizeMultiple), maxSize);
+  const name = nameOf(source);
+  const variant = recognizeVariant({ name, transformer, shift: scheduler.config.shift });
+  return {
+    name,
+    type: index._class_name,
+    variant: variant?.name,
+    defaults: {
+      ...variant?.defaults ?? pipelineDefaults,
+      height: size,
+      width: size,
+      maxSequenceLength: Math.min(defaultSequence, longest),
     },
+    recommended: { skipLayerGuidance: variant?.skipLayerGuidance },
+    sizeMultiple,
+    maxSize,
+    numLayers: transformer.num_layers,
+    maxSequenceLength: longest,
   };
 }
 
-/** Components of model_index.json that are of classes that this implementation does not have. */
-function classProblems(index: ModelIndex): string[] {
-  return Object.entries(classes).flatMap(([name, known]) => {
-    const entry = index[name as keyof ModelIndex] as ModelIndex["vae"];
-    const found = entry?.[1];
-    if (name.endsWith("_3") && found == null) return [];
-    if (name === "vae" && found == null && index.vae_decoder?.[1] != null) return [];
-    return found && known.includes(found)
-      ? []
-      : [`model_index.json: ${name} is ${found ?? "absent"}, expected ${known.join(" or ")}`];
-  });
+/** The last part of a path, but of a download cache's the repository: its folders are revisions. */
+function nameOf({ name }: FileSource): string {
+  const parts = name.split(/[/\\]/).filter(Boolean);
+  const [repository, snapshots] = parts.slice(-3);
+  return snapshots === "snapshots" && repository?.startsWith("models--")
+    ? repository.split("--").at(-1)!
+    : parts.at(-1) ?? name;
 }
 
 /** Widths that must agree between the components' own configs. */
 function checkFit(
-  { transformer, clipL, clipG, t5, tokenizers, vae, largestIds }:
-    & Pick<
-      ModelDescription,
-      "transformer" | "clipL" | "clipG" | "t5" | "tokenizers" | "vae"
-    >
-    & {
-      /** Each encoder's name, rows of its token table, and the largest id that it may be given. */
-      readonly largestIds: readonly (readonly [string, number, number])[];
-    },
+  { clipL, clipG, t5, transformer, decoder: vae }: NetworkConfigs,
+  found: ReadonlyMap<keyof Tokenizers, FoundTokenizer>,
 ): void {
   const problems: string[] = [];
   const equal = (what: string, actual: number, wanted: number) => {
     if (actual !== wanted) problems.push(`${what} is ${actual}, expected ${wanted}`);
   };
-  for (const [name, vocabulary, largestId] of largestIds) {
+  const encoders = { clipL, clipG, t5 };
+  for (const [encoder, { largestId }] of found) {
+    const { vocab_size: vocabulary } = encoders[encoder]!;
     if (largestId >= vocabulary) {
       problems.push(
-        `${name} has vocab_size ${vocabulary}, but its tokenizer gives ids up to ${largestId}`,
+        `${
+          networks[encoder].folder
+        } has vocab_size ${vocabulary}, but its tokenizer gives ids up ` +
+          `to ${largestId}`,
       );
     }
   }
@@ -216,16 +179,12 @@ function checkFit(
   if (clipL.hidden_size + clipG.hidden_size > transformer.joint_attention_dim) {
     problems.push("the CLIP encoders' hidden_size together exceed joint_attention_dim");
   }
-  equal(
-    "tokenizer_2 model_max_length",
-    tokenizers.clipG.modelMaxLength,
-    tokenizers.clipL.modelMaxLength,
-  );
+  const lengthOf = (encoder: keyof Tokenizers) => found.get(encoder)!.tokenizer.modelMaxLength;
+  equal("tokenizer_2 model_max_length", lengthOf("clipG"), lengthOf("clipL"));
   for (const [name, clip] of [["text_encoder", clipL], ["text_encoder_2", clipG]] as const) {
-    if (tokenizers.clipL.modelMaxLength > clip.max_position_embeddings) {
+    if (lengthOf("clipL") > clip.max_position_embeddings) {
       problems.push(
-        `${name} has ${clip.max_position_embeddings} positions for ` +
-          `${tokenizers.clipL.modelMaxLength} tokens`,
+        `${name} has ${clip.max_position_embeddings} positions for ${lengthOf("clipL")} tokens`,
       );
     }
     if (clip.hidden_size % clip.num_attention_heads !== 0) {
@@ -241,42 +200,4 @@ async function readScheduler(source: FileSource): Promise<Scheduler> {
   const path = "scheduler/scheduler_config.json";
   const config = await readJson(source, path);
   return built(path, () => createScheduler(config));
-}
-
-/** One prompt for each encoder: CLIP-L, CLIP-G, T5. */
-export type PromptTriple = readonly [string, string, string];
-
-export interface TokenizedPrompt {
-  readonly tokens: PromptTokens;
-  readonly truncated: readonly Omit<TruncatedPrompt, "field">[];
-}
-
-/**
- * Token ids of a prompt for the three encoders, and what did not fit. No lock is needed: a call of
- * a tokenizer is synchronous and leaves nothing behind that another could see. Asynchronous, since
- * a `RequestScopedPipeline` puts tokenizers behind its lock whatever they are.
- */
-export async function tokenize(
-  { clipL, clipG, t5 }: Tokenizers,
-  [first, second, third]: PromptTriple,
-  maxSequenceLength: number,
-): Promise<TokenizedPrompt> {
-  const none: EncodedText = { ids: new Int32Array(0), removed: "" };
-  const l = await clipL.encode(first);
-  const g = await clipG.encode(second);
-  const t = await t5?.encode(third, { maxLength: maxSequenceLength }) ?? none;
-  return {
-    tokens: { clipL: l.ids, clipG: g.ids, t5: t.ids },
-    truncated: ([["clip_l", l], ["clip_g", g], ["t5", t]] as const)
-      .filter(([, encoded]) => encoded.removed !== "")
-      .map(([encoder, { removed }]) => ({ encoder, removed })),
-  };
-}
-
-/**
- * Tokens that stand for T5 in the context. Without T5, diffusers puts zeros of the CLIP tokenizer's
- * length there.
- */
-export function t5Length(model: ModelDescription, maxSequenceLength: number): number {
-  return model.t5 ? maxSequenceLength : model.tokenizers.clipL.modelMaxLength;
 }

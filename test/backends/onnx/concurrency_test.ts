@@ -24,10 +24,10 @@ const requests: readonly GenerateRequest[] = [
 ];
 
 Deno.test("requests at once on ONNX graphs give the images of one after another", async () => {
-  const engine = await openEngine(directorySource(directory), { engine: "onnx", onnx });
-  const ours = await openEngine(directorySource(tinyModel), { engine: "wgsl" });
+  const engine = await openEngine(directorySource(directory), { backend: "onnx", onnx });
+  const ours = await openEngine(directorySource(tinyModel), { backend: "wgsl" });
   try {
-    assert.equal(engine.status().engines?.transformer, "onnx");
+    assert.equal(engine.status().backends?.transformer, "onnx");
     const { weights, requests: idle } = engine.status().memory;
     const stop = new AbortController();
     const stopped = engine.generate(

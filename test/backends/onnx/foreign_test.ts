@@ -1,9 +1,7 @@
 /** Exported graphs of other shapes than the small model's, against the f64 references. */
-import {
-  buildComponent,
-  EXPORT_COMPONENTS,
-  writeModel,
-} from "../../../src/backends/onnx/export/mod.ts";
+import { buildGraph } from "../../../src/backends/onnx/export/build.ts";
+import { writeModel } from "../../../src/backends/onnx/export/mod.ts";
+import { networks } from "../../../src/models/sd3/networks.ts";
 import { openCheckpoint } from "../../../src/weights/checkpoint.ts";
 import {
   clip as baseClip,
@@ -35,11 +33,11 @@ import { cpuSession, type Files, infer, memorySink } from "./memory_sink.ts";
 
 /** Makes a network, exports it and opens the graph. */
 async function open(folder: string, config: object, shapes: Shapes, storage?: StorageOptions) {
-  const component = EXPORT_COMPONENTS.find((entry) => entry.folder === folder)!;
+  const row = Object.values(networks).find(({ name }) => name === folder)!;
   const { files: stored, weights } = makeNetwork(shapes, storage);
   const checkpoint = await openCheckpoint(source(stored), "");
   const files: Files = new Map();
-  const graph = buildComponent(component, JSON.stringify(config), checkpoint, "f32");
+  const graph = buildGraph(row, JSON.stringify(config), checkpoint, "f32");
   await writeModel(graph, memorySink(files), folder);
   return { weights, session: await cpuSession(files, folder) };
 }

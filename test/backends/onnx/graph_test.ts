@@ -1,10 +1,8 @@
 /** The exporter's parts: graphs are well formed, misfits are refused, bytes are converted right. */
 import assert from "node:assert/strict";
-import {
-  buildComponent,
-  EXPORT_COMPONENTS,
-  writeModel,
-} from "../../../src/backends/onnx/export/mod.ts";
+import { buildGraph } from "../../../src/backends/onnx/export/build.ts";
+import { writeModel } from "../../../src/backends/onnx/export/mod.ts";
+import { networks } from "../../../src/models/sd3/networks.ts";
 import { relativeBuckets } from "../../../src/backends/onnx/export/t5.ts";
 import {
   convert,
@@ -40,15 +38,17 @@ async function load(folder: string): Promise<Loaded> {
   }
 }
 
-function build(folder: string, { config, tensors }: Loaded) {
-  const component = EXPORT_COMPONENTS.find((entry) => entry.folder === folder)!;
+const rows = Object.values(networks);
+const rowOf = (name: string) => rows.find((row) => row.name === name)!;
+
+function build(name: string, { config, tensors }: Loaded) {
   const reader: TensorReader = {
     tensors,
     read: (entry: StoredTensor, start, end) =>
       Promise.resolve((entry as { bytes: Uint8Array<ArrayBuffer> } & StoredTensor).bytes
         .slice(start, end)),
   };
-  return buildComponent(component, JSON.stringify(config), reader, "f32");
+  return buildGraph(rowOf(name), JSON.stringify(config), reader, "f32");
 }
 
 async function written(folder: string, loaded: Loaded): Promise<Files> {
@@ -64,7 +64,7 @@ const OPERATORS = new Set(
     "Softmax Sqrt Squeeze Sub Tanh Transpose Unsqueeze").split(" "),
 );
 
-for (const { folder, source } of EXPORT_COMPONENTS) {
+for (const { name: folder, folder: source } of rows) {
   Deno.test(`the graph of ${folder} is well formed`, async () => {
     const files = await written(folder, await load(source));
     const model = summariseModel(files.get(`${folder}/model.onnx`)!);
@@ -95,7 +95,7 @@ for (const { folder, source } of EXPORT_COMPONENTS) {
 Deno.test("onnx.checker accepts every graph where Python has it", async () => {
   const directory = await Deno.makeTempDir();
   try {
-    for (const { folder, source } of EXPORT_COMPONENTS) {
+    for (const { name: folder, folder: source } of rows) {
       const loaded = await load(source);
       await writeModel(build(folder, loaded), directorySink(directory), folder);
       const external = `${folder}_external`;
@@ -105,7 +105,7 @@ Deno.test("onnx.checker accepts every graph where Python has it", async () => {
     }
     const script = "import sys, onnx\nfor f in sys.argv[1:]: " +
       "onnx.checker.check_model(f, full_check=True)\nprint('checked', len(sys.argv) - 1)";
-    const paths = EXPORT_COMPONENTS.flatMap(({ folder }) => [
+    const paths = rows.flatMap(({ name: folder }) => [
       `${directory}/${folder}/model.onnx`,
       `${directory}/${folder}_external/model.onnx`,
     ]);
@@ -145,8 +145,7 @@ Deno.test("a checkpoint that does not fit its config is refused by name", async 
     message: RegExp,
   ) => {
     await t.step(name, async () => {
-      const component = EXPORT_COMPONENTS.find((entry) => entry.folder === folder)!;
-      const loaded = await load(component.source);
+      const loaded = await load(rowOf(folder).folder);
       change(loaded);
       assert.throws(() => build(folder, loaded), message);
     });

@@ -16,11 +16,11 @@ const directory = await Deno.makeTempDir();
 addEventListener("unload", () => Deno.removeSync(directory, { recursive: true }));
 await exportOnnx(directorySource(tinyModel), directorySink(directory));
 const onnx = await loadOnnx({ ...model, source: directorySource(directory) }, gpu, [
-  "text_encoder",
-  "text_encoder_2",
-  "text_encoder_3",
+  "clipL",
+  "clipG",
+  "t5",
   "transformer",
-  "vae_decoder",
+  "decoder",
 ]);
 
 const name = "trajectory_96x160_g4";

@@ -1,11 +1,7 @@
 /** Graphs that cannot be used are refused when they are opened, with the node or end by name. */
 import assert from "node:assert/strict";
 import { openGpu } from "../../../src/gpu/device.ts";
-import {
-  chooseEngines,
-  inspectDirectory,
-  type Network,
-} from "../../../src/backends/onnx/directory.ts";
+import { chooseBackends, inspectDirectory } from "../../../src/backends/choice.ts";
 import { readOnnxFiles } from "../../../src/backends/onnx/files.ts";
 import { type GraphInterface, OnnxGraph } from "../../../src/backends/onnx/graph.ts";
 import {
@@ -189,7 +185,7 @@ Deno.test("damaged models are refused, whatever bytes are hit", async () => {
   }
 });
 
-Deno.test("engines follow the directory and the choice", async () => {
+Deno.test("backends follow the directory and the choice", async () => {
   const bytes = new Uint8Array(1);
   const mixed = await inspectDirectory(source({
     "text_encoder/model.safetensors": bytes,
@@ -198,13 +194,13 @@ Deno.test("engines follow the directory and the choice", async () => {
     "vae/diffusion_pytorch_model.safetensors": bytes,
   }));
   const picked = (choice: "auto" | "onnx" | "wgsl") => {
-    const engines = chooseEngines(mixed, choice);
-    return ["text_encoder", "transformer", "vae_decoder"].map((n) => engines.get(n as Network));
+    const backends = chooseBackends(mixed, choice);
+    return (["clipL", "transformer", "decoder"] as const).map((name) => backends.get(name));
   };
   assert.deepEqual(picked("auto"), ["wgsl", "onnx", "wgsl"]);
   assert.deepEqual(picked("onnx"), ["onnx", "onnx", "wgsl"]);
   assert.deepEqual(picked("wgsl"), ["wgsl", "wgsl", "wgsl"]);
   const tiny = await inspectDirectory(directorySource(tinyModel));
-  assert.throws(() => chooseEngines(tiny, "onnx"), /no transformer\/model\.onnx .*export/);
-  assert.deepEqual(chooseEngines(tiny, "auto").get("vae_decoder"), "wgsl");
+  assert.throws(() => chooseBackends(tiny, "onnx"), /no transformer\/model\.onnx .*export/);
+  assert.deepEqual(chooseBackends(tiny, "auto").get("decoder"), "wgsl");
 });

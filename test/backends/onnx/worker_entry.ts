@@ -2,7 +2,7 @@
 import { prepareAdapter } from "../../../adapter.ts";
 import { openGpu } from "../../../src/gpu/device.ts";
 import { loadOnnx } from "../../../src/backends/onnx/load.ts";
-import { describeModel } from "../../../src/models/sd3/describe.ts";
+import { describeModel } from "../../../src/models/mod.ts";
 import { directorySource } from "../../../src/weights/deno_source.ts";
 
 globalThis.onmessage = async (
@@ -12,7 +12,7 @@ globalThis.onmessage = async (
   const gpu = await openGpu();
   const source = directorySource(data.onnx);
   const model = { ...await describeModel(directorySource(data.model)), source };
-  const { clipL } = await loadOnnx(model, gpu, ["text_encoder"]);
+  const { clipL } = await loadOnnx(model, gpu, ["clipL"]);
   const { hiddenSize, projectionDim } = clipL!;
   const penultimate = gpu.createTensor([1, data.ids.length, hiddenSize], "penultimate", "other");
   const pooled = gpu.createTensor([1, projectionDim], "pooled", "other");

@@ -6,24 +6,24 @@
 import { openCheckpoint } from "../../../weights/checkpoint.ts";
 import type { FileSink } from "../../../weights/sink.ts";
 import type { FileSource } from "../../../weights/source.ts";
-import { buildComponent, EXPORT_COMPONENTS } from "./components.ts";
+import { networkList } from "../../../models/sd3/networks.ts";
+import { buildGraph } from "./build.ts";
 import type { ComputeType } from "./graph.ts";
 import { ExportError } from "../errors.ts";
 import { writeModel, type WriteOptions } from "./write.ts";
 
-export { buildComponent, EXPORT_COMPONENTS, type ExportComponent } from "./components.ts";
 export type { ComputeType } from "./graph.ts";
 export { writeModel, type WriteOptions } from "./write.ts";
 
 export interface ExportOptions extends Omit<WriteOptions, "onProgress"> {
   /** `f32` (default) computes in float32, `f16` multiplies in float16; see `layers.ts`. */
   readonly dtype?: ComputeType;
-  /** Networks to export, by ONNX folder; default all that the model has. */
+  /** Names of the networks to export; default all that the model has. */
   readonly only?: readonly string[];
   /** Also copies model index, scheduler and tokenizers; default true. */
   readonly copyRest?: boolean;
   readonly onProgress?:
-    | ((folder: string, bytesDone: number, bytesTotal: number) => void)
+    | ((name: string, bytesDone: number, bytesTotal: number) => void)
     | undefined;
 }
 
@@ -41,30 +41,30 @@ export async function exportOnnx(
   sink: FileSink,
   options: ExportOptions = {},
 ): Promise<string[]> {
-  const folders = EXPORT_COMPONENTS.map(({ folder }) => folder);
-  const unknown = options.only?.find((folder) => !folders.includes(folder));
+  const names = networkList.map(([, { name }]) => name);
+  const unknown = options.only?.find((name) => !names.includes(name));
   if (unknown !== undefined) {
     throw new ExportError(
-      `There is no network ${unknown} to export; there are ${folders.join(", ")}`,
+      `There is no network ${unknown} to export; there are ${names.join(", ")}`,
     );
   }
   const written: string[] = [];
-  for (const component of EXPORT_COMPONENTS) {
-    if (options.only && !options.only.includes(component.folder)) continue;
-    const configPath = `${component.source}/config.json`;
+  for (const [, row] of networkList) {
+    const { name, folder } = row;
+    if (options.only && !options.only.includes(name)) continue;
+    const configPath = `${folder}/config.json`;
     if (!await source.has(configPath)) {
       if (!options.only) continue;
       throw new ExportError(`${source.name} has no ${configPath}`);
     }
     options.signal?.throwIfAborted();
     const config = await source.text(configPath);
-    const checkpoint = await openCheckpoint(source, component.source, component.stems);
-    const builder = buildComponent(component, config, checkpoint, options.dtype ?? "f32");
-    await copyText(sink, `${component.folder}/config.json`, config);
-    written.push(`${component.folder}/config.json`);
-    const onProgress = (done: number, total: number) =>
-      options.onProgress?.(component.folder, done, total);
-    written.push(...await writeModel(builder, sink, component.folder, { ...options, onProgress }));
+    const checkpoint = await openCheckpoint(source, folder);
+    const graph = buildGraph(row, config, checkpoint, options.dtype ?? "f32");
+    await copyText(sink, `${name}/config.json`, config);
+    written.push(`${name}/config.json`);
+    const onProgress = (done: number, total: number) => options.onProgress?.(name, done, total);
+    written.push(...await writeModel(graph, sink, name, { ...options, onProgress }));
   }
   if (written.length === 0) {
     throw new ExportError(`${source.name} holds no network of a Stable Diffusion 3 pipeline`);

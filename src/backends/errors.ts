@@ -1,0 +1,4 @@
+/** The directory does not hold what the chosen backend needs. */
+export class BackendChoiceError extends Error {
+  override readonly name = "BackendChoiceError";
+}
