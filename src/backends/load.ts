@@ -48,16 +48,21 @@ interface Part {
 /** Makes components of declared networks for a device. */
 type Assemble = (gpu: Gpu) => Partial<Components>;
 
-/** Opens the checkpoints of networks on our own kernels, and compares them with what these need. */
-async function declareModel(
+/**
+ * Opens the checkpoints of networks on our own kernels, and compares them with what these need.
+ *
+ * @param wanted default: all that the model has
+ * @throws {WeightsError} listing everything missing, extra or misshapen in all files
+ */
+export async function declareModel(
   model: ModelDescription,
-  wanted: ReadonlySet<Network>,
+  wanted: ReadonlySet<Network> = new Set(networkList.map(([network]) => network)),
 ): Promise<{ readonly parts: readonly Part[]; readonly assemble: Assemble }> {
   const parts: Part[] = [];
   const assemblies: ((gpu: Gpu) => [Network, Components[Network]])[] = [];
   const problems = new ProblemList();
   for (const [folder, rows] of networksByFolder) {
-    const taken = rows.filter(([network]) => wanted.has(network));
+    const taken = rows.filter(([network]) => wanted.has(network) && model.configs[network]);
     if (taken.length === 0) continue;
     const weights = new WeightPlan(folder);
     for (const [network, row] of taken) {

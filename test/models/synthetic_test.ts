@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
 import { declareModel } from "../../src/backends/load.ts";
-import { describeModel } from "../../src/models/sd3/describe.ts";
+import { describeModel } from "../../src/models/mod.ts";
 import {
   declaredTensors,
   repositoryNames,
@@ -74,7 +74,7 @@ for (const name of repositoryNames) {
     assert.equal(model.tokenizers.clipL.modelMaxLength, 77);
     assert.equal(model.info.maxSequenceLength, 512);
     // Throws at anything missing, extra or misshapen.
-    const { parts } = await declareModel(model, { withEncoder: true });
+    const { parts } = await declareModel(model);
     assert.equal(parts.length, 5);
   });
 }

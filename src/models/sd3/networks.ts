@@ -44,6 +44,8 @@ export interface NetworkRow<Kind extends NetworkKind = NetworkKind> {
   readonly name: string;
   /** Its entry in model_index.json, and diffusers' folder of its config and weights. */
   readonly folder: string;
+  /** Which of the two reference libraries it is of. */
+  readonly library: "transformers" | "diffusers";
   /** Names of its class that model_index.json may give. */
   readonly classes: readonly string[];
   readonly config: z.ZodType<NetworkKinds[Kind]["config"]>;
@@ -63,6 +65,7 @@ const onnxModel = "OnnxRuntimeModel";
 
 const clip = {
   kind: "clip",
+  library: "transformers",
   classes: ["CLIPTextModelWithProjection", "ORTTextEncoder", onnxModel],
   config: clipTextConfig,
   declare: (config: ClipTextConfig, weights: WeightPlan) => new ClipTextModel(config, weights),
@@ -72,6 +75,7 @@ const clip = {
 /** Mostly convolutions, and what they lose is seen in the image at once. */
 const vae = {
   folder: "vae",
+  library: "diffusers",
   classes: ["AutoencoderKL", "ORTVae", onnxModel],
   config: vaeConfig,
   quantizable: false,
@@ -84,6 +88,7 @@ export const networks = {
     kind: "t5",
     name: "text_encoder_3",
     folder: "text_encoder_3",
+    library: "transformers",
     classes: ["T5EncoderModel", "ORTTextEncoder", onnxModel],
     config: t5Config,
     declare: (config, weights) => new T5Encoder(config, weights),
@@ -94,6 +99,7 @@ export const networks = {
     kind: "transformer",
     name: "transformer",
     folder: "transformer",
+    library: "diffusers",
     classes: ["SD3Transformer2DModel", "ORTTransformer", onnxModel],
     config: transformerConfig,
     declare: (config, weights) => new MMDiT(config, weights),

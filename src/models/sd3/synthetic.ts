@@ -12,13 +12,8 @@ import {
 } from "../../weights/synthetic.ts";
 import { type FileSource } from "../../weights/source.ts";
 import { WeightPlan } from "../../weights/plan.ts";
-import { clipTextConfig, t5Config, transformerConfig, vaeConfig } from "./configs.ts";
+import { networksByFolder } from "./networks.ts";
 import repositories from "./repositories.json" with { type: "json" };
-import { ClipTextModel } from "./text_encoders/clip.ts";
-import { T5Encoder } from "./text_encoders/t5.ts";
-import { MMDiT } from "./transformer/mmdit.ts";
-import { VaeDecoder } from "./vae/decoder.ts";
-import { VaeEncoder } from "./vae/encoder.ts";
 import { FileNotFoundError } from "../../weights/errors.ts";
 
 const { shared, transformers } = repositories;
@@ -26,44 +21,11 @@ const { shared, transformers } = repositories;
 export type RepositoryName = keyof typeof transformers;
 export const repositoryNames = Object.keys(transformers) as RepositoryName[];
 
-/** Each network's folder: its weights' file stem, the largest shard there, and what it declares. */
-const networks: Readonly<
-  Record<string, { stem: string; shard: number; declare: (config: unknown) => WeightPlan }>
-> = {
-  text_encoder: transformersNetwork((config, plan) =>
-    new ClipTextModel(clipTextConfig.parse(config), plan)
-  ),
-  text_encoder_2: transformersNetwork((config, plan) =>
-    new ClipTextModel(clipTextConfig.parse(config), plan)
-  ),
-  text_encoder_3: transformersNetwork((config, plan) =>
-    new T5Encoder(t5Config.parse(config), plan)
-  ),
-  transformer: diffusersNetwork((config, plan) => new MMDiT(transformerConfig.parse(config), plan)),
-  vae: diffusersNetwork((config, plan) => {
-    const parsed = vaeConfig.parse(config);
-    new VaeDecoder(parsed, plan);
-    new VaeEncoder(parsed, plan);
-  }),
+/** How each library names the file of a network's weights, and the largest that it writes. */
+const libraries = {
+  transformers: { stem: "model", maxShardBytes: 5e9 },
+  diffusers: { stem: "diffusion_pytorch_model", maxShardBytes: 10e9 },
 };
-
-type Declare = (config: unknown, plan: WeightPlan) => void;
-
-function transformersNetwork(declare: Declare) {
-  return { stem: "model", shard: 5e9, declare: planOf(declare) };
-}
-
-function diffusersNetwork(declare: Declare) {
-  return { stem: "diffusion_pytorch_model", shard: 10e9, declare: planOf(declare) };
-}
-
-function planOf(declare: Declare) {
-  return (config: unknown) => {
-    const plan = new WeightPlan("synthetic");
-    declare(config, plan);
-    return plan;
-  };
-}
 
 /** The config files of a published model, by path. */
 function configs(name: RepositoryName): Record<string, unknown> {
@@ -73,12 +35,11 @@ function configs(name: RepositoryName): Record<string, unknown> {
 /** Every tensor of a published model, by the folder of its network. */
 export function declaredTensors(name: RepositoryName): Map<string, readonly DeclaredTensor[]> {
   const files = configs(name);
-  return new Map(
-    Object.entries(networks).map(([folder, { declare }]) => [
-      folder,
-      declare(files[`${folder}/config.json`]).declared,
-    ]),
-  );
+  return new Map([...networksByFolder].map(([folder, rows]) => {
+    const plan = new WeightPlan(folder);
+    for (const [, row] of rows) row.declare(row.config.parse(files[`${folder}/config.json`]), plan);
+    return [folder, plan.declared];
+  }));
 }
 
 /** Real tokenizers take this many tokens, whatever the ones that stand in for them take. */
@@ -117,8 +78,8 @@ export async function syntheticModel(
     } else json(path, { ...JSON.parse(await tokenizers.text(path)), model_max_length: longest });
   }
   for (const [folder, tensors] of declaredTensors(name)) {
-    const { stem, shard } = networks[folder]!;
-    const options = { dtype, seed, maxShardBytes: shard };
+    const { stem, maxShardBytes } = libraries[networksByFolder.get(folder)![0]![1].library];
+    const options = { dtype, seed, maxShardBytes };
     for (const [file, content] of syntheticCheckpoint(stem, tensors, options)) {
       files.set(`${folder}/${file}`, content);
     }
