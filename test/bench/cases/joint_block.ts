@@ -57,7 +57,7 @@ export function jointBlockCase(image: number, context: number): BenchCase {
         rec.copy(inputs.hidden!, hidden);
         rec.copy(inputs.context!, text);
         const vectors = modulation.forward(rec, inputs.temb!);
-        block.forward(rec, hidden, text, modulation, vectors);
+        block.forward(rec, hidden, text, vectors);
         return [hidden, text];
       };
     },

@@ -4,29 +4,14 @@
  */
 import type { Recorder } from "../../../gpu/program.ts";
 import type { Tensor } from "../../../gpu/tensor.ts";
-import type { ClipTextConfig } from "../configs.ts";
-import { attention } from "../../../ops/attention.ts";
-import { embedding } from "../../../ops/embedding.ts";
+import { SelfAttention } from "../../../nn/attention.ts";
+import { Embedding } from "../../../nn/embedding.ts";
+import { Linear } from "../../../nn/linear.ts";
+import { Mlp } from "../../../nn/mlp.ts";
+import { LayerNorm } from "../../../nn/norms.ts";
 import { gatherRows } from "../../../ops/gather_rows.ts";
-import { layerNorm } from "../../../ops/layer_norm.ts";
-import { linear } from "../../../ops/linear.ts";
-import type { Parameter } from "../../../weights/parameter.ts";
 import type { WeightPlan } from "../../../weights/plan.ts";
-
-interface Affine {
-  readonly weight: Parameter;
-  readonly bias: Parameter;
-}
-
-interface ClipLayer {
-  readonly path: string;
-  readonly norm1: Affine;
-  readonly qkv: Affine;
-  readonly out: Affine;
-  readonly norm2: Affine;
-  readonly fc1: Affine;
-  readonly fc2: Affine;
-}
+import type { ClipTextConfig } from "../configs.ts";
 
 export interface ClipOutput {
   /** [B, T, hidden_size]: `hidden_states[-2]`. */
@@ -35,50 +20,57 @@ export interface ClipOutput {
   readonly pooled: Tensor;
 }
 
+class ClipLayer {
+  readonly #norm1: LayerNorm;
+  readonly #attention: SelfAttention;
+  readonly #norm2: LayerNorm;
+  readonly #mlp: Mlp;
+
+  constructor(config: ClipTextConfig, path: string, plan: WeightPlan) {
+    const { hidden_size: channels, num_attention_heads: heads, layer_norm_eps: eps } = config;
+    this.#norm1 = new LayerNorm(plan, `${path}.layer_norm1`, channels, eps);
+    this.#attention = new SelfAttention(plan, `${path}.self_attn`, {
+      ...{ channels, heads, headDim: channels / heads, causal: true },
+      names: { qkv: ["q_proj", "k_proj", "v_proj"], out: "out_proj" },
+    });
+    this.#norm2 = new LayerNorm(plan, `${path}.layer_norm2`, channels, eps);
+    this.#mlp = new Mlp(plan, `${path}.mlp`, {
+      names: ["fc1", "fc2"],
+      widths: [channels, config.intermediate_size, channels],
+      activation: config.hidden_act,
+    });
+  }
+
+  /** Updates `x` [B, T, hidden_size] in place. */
+  forward(rec: Recorder, x: Tensor): void {
+    this.#attention.forward(rec, this.#norm1.forward(rec, x), x);
+    this.#mlp.forward(rec, this.#norm2.forward(rec, x), { into: x });
+  }
+}
+
 export class ClipTextModel {
   readonly config: ClipTextConfig;
+  readonly #tokens: Embedding;
+  readonly #positions: Embedding;
   readonly #layers: readonly ClipLayer[];
-  readonly #tokens: Parameter;
-  readonly #positions: Parameter;
-  readonly #finalNorm: Affine;
-  readonly #projection: Parameter;
+  readonly #finalNorm: LayerNorm;
+  readonly #projection: Linear;
 
   constructor(config: ClipTextConfig, plan: WeightPlan) {
     this.config = config;
-    const { hidden_size: c, intermediate_size: f, projection_dim: p } = config;
-    const norm = (path: string) => ({
-      weight: plan.vector(`${path}.weight`, c),
-      bias: plan.vector(`${path}.bias`, c),
-    });
-    const affine = (paths: string[], out: number, width: number) => ({
-      weight: plan.matrix(paths.map((path) => `${path}.weight`), [out, width]),
-      bias: plan.vector(paths.map((path) => `${path}.bias`), out),
-    });
-    const embeddings = "text_model.embeddings";
-    this.#tokens = plan.matrix(`${embeddings}.token_embedding.weight`, [config.vocab_size, c], {
-      lookup: true,
-    });
-    this.#positions = plan.matrix(
-      `${embeddings}.position_embedding.weight`,
-      [config.max_position_embeddings, c],
-      { lookup: true },
-    );
+    const { hidden_size: c, max_position_embeddings: length } = config;
+    const at = (name: string) => `text_model.${name}`;
+    this.#tokens = new Embedding(plan, at("embeddings.token_embedding"), config.vocab_size, c);
+    this.#positions = new Embedding(plan, at("embeddings.position_embedding"), length, c);
     plan.ignore(/^text_model\.embeddings\.position_ids$/);
-    this.#layers = Array.from({ length: config.num_hidden_layers }, (_, i) => {
-      const path = `text_model.encoder.layers.${i}`;
-      const attn = `${path}.self_attn`;
-      return {
-        path,
-        norm1: norm(`${path}.layer_norm1`),
-        qkv: affine([`${attn}.q_proj`, `${attn}.k_proj`, `${attn}.v_proj`], c, c),
-        out: affine([`${attn}.out_proj`], c, c),
-        norm2: norm(`${path}.layer_norm2`),
-        fc1: affine([`${path}.mlp.fc1`], f, c),
-        fc2: affine([`${path}.mlp.fc2`], c, f),
-      };
+    this.#layers = Array.from(
+      { length: config.num_hidden_layers },
+      (_, i) => new ClipLayer(config, at(`encoder.layers.${i}`), plan),
+    );
+    this.#finalNorm = new LayerNorm(plan, at("final_layer_norm"), c, config.layer_norm_eps);
+    this.#projection = new Linear(plan, "text_projection", c, config.projection_dim, {
+      bias: false,
     });
-    this.#finalNorm = norm("text_model.final_layer_norm");
-    this.#projection = plan.matrix("text_projection.weight", [p, c]);
   }
 
   /** Where `text_embeds` is taken from: the first end-of-text token, or as old checkpoints find it. */
@@ -101,15 +93,9 @@ export class ClipTextModel {
     pooling: Tensor,
     observe?: (name: string, tensor: Tensor) => void,
   ): ClipOutput {
-    const { num_attention_heads: heads, hidden_size: c, layer_norm_eps: eps } = this.config;
-    let x = embedding(rec, {
-      ids,
-      table: this.#tokens,
-      positions: this.#positions,
-      label: "text_model.embeddings",
-    });
+    let x = this.#tokens.forward(rec, ids, this.#positions);
     observe?.("hidden_state_0", x);
-    let penultimate: Tensor | undefined;
+    let penultimate = x;
     for (const [i, layer] of this.#layers.entries()) {
       if (i === this.#layers.length - 1) {
         // The last layer works on a copy, since what SD3 reads is its input.
@@ -117,47 +103,13 @@ export class ClipTextModel {
         x = rec.alloc(x.shape, "text_model.last_layer");
         rec.copy(penultimate, x);
       }
-      const h = norm(rec, x, layer.norm1, eps, `${layer.path}.layer_norm1`);
-      const qkv = affine(rec, h, layer.qkv, `${layer.path}.self_attn.qkv`);
-      const [attended] = attention(rec, {
-        streams: [qkv],
-        heads,
-        headDim: c / heads,
-        scale: (c / heads) ** -0.5,
-        causal: true,
-        label: `${layer.path}.self_attn`,
-      });
-      affine(rec, attended!, layer.out, `${layer.path}.self_attn.out_proj`, { into: x });
-      const m = norm(rec, x, layer.norm2, eps, `${layer.path}.layer_norm2`);
-      const activation = this.config.hidden_act;
-      const inner = affine(rec, m, layer.fc1, `${layer.path}.mlp.fc1`, { activation });
-      affine(rec, inner, layer.fc2, `${layer.path}.mlp.fc2`, { into: x });
+      layer.forward(rec, x);
       observe?.(`hidden_state_${i + 1}`, x);
     }
     // The final norm works row by row, so only the pooled row needs it.
     const row = gatherRows(rec, { x, rows: pooling, label: "text_model.pooled" });
-    const normed = norm(rec, row, this.#finalNorm, eps, "text_model.final_layer_norm");
+    const normed = this.#finalNorm.forward(rec, row);
     observe?.("pooled_eos", normed);
-    const pooled = linear(rec, {
-      x: normed,
-      weight: this.#projection,
-      label: "text_projection",
-    });
-    rec.keep(penultimate!);
-    return { penultimate: penultimate!, pooled };
+    return { penultimate, pooled: this.#projection.forward(rec, normed) };
   }
-}
-
-function norm(rec: Recorder, x: Tensor, { weight, bias }: Affine, eps: number, label: string) {
-  return layerNorm(rec, { x, weight: weight.tensor, bias: bias.tensor, eps, label });
-}
-
-function affine(
-  rec: Recorder,
-  x: Tensor,
-  { weight, bias }: Affine,
-  label: string,
-  extra: { into?: Tensor; activation?: "gelu" | "quick_gelu" } = {},
-): Tensor {
-  return linear(rec, { x, weight, bias: bias.tensor, label, ...extra });
 }

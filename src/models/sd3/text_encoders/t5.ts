@@ -5,59 +5,70 @@
 import type { Gpu } from "../../../gpu/device.ts";
 import type { Recorder } from "../../../gpu/program.ts";
 import type { Tensor } from "../../../gpu/tensor.ts";
-import type { T5Config } from "../configs.ts";
-import { attention } from "../../../ops/attention.ts";
-import { embedding } from "../../../ops/embedding.ts";
+import { SelfAttention } from "../../../nn/attention.ts";
+import { Embedding } from "../../../nn/embedding.ts";
+import { Linear } from "../../../nn/linear.ts";
+import { RmsNorm } from "../../../nn/norms.ts";
 import { gatedGelu } from "../../../ops/gated_gelu.ts";
-import { linear } from "../../../ops/linear.ts";
-import { rmsNorm } from "../../../ops/rms_norm.ts";
 import type { Parameter } from "../../../weights/parameter.ts";
 import type { WeightPlan } from "../../../weights/plan.ts";
+import type { T5Config } from "../configs.ts";
 
-interface T5Block {
-  readonly path: string;
-  readonly norm1: Parameter;
-  readonly qkv: Parameter;
-  readonly out: Parameter;
-  readonly norm2: Parameter;
+class T5Block {
+  readonly #norm1: RmsNorm;
+  readonly #attention: SelfAttention;
+  readonly #norm2: RmsNorm;
   /** Rows of wi_0 (the gate), then of wi_1. */
-  readonly inner: Parameter;
-  readonly outer: Parameter;
+  readonly #inner: Linear;
+  readonly #outer: Linear;
+
+  constructor(config: T5Config, path: string, plan: WeightPlan) {
+    const { d_model: channels, d_ff: rows, layer_norm_epsilon: eps } = config;
+    this.#norm1 = new RmsNorm(plan, `${path}.layer.0.layer_norm`, channels, eps);
+    this.#attention = new SelfAttention(plan, `${path}.layer.0.SelfAttention`, {
+      ...{ channels, heads: config.num_heads, headDim: config.d_kv, scale: 1, bias: false },
+      names: { qkv: ["q", "k", "v"], out: "o" },
+    });
+    this.#norm2 = new RmsNorm(plan, `${path}.layer.1.layer_norm`, channels, eps);
+    const dense = `${path}.layer.1.DenseReluDense`;
+    this.#inner = new Linear(plan, `${dense}.wi`, channels, 2 * rows, {
+      bias: false,
+      parts: [{ path: `${dense}.wi_0`, rows }, { path: `${dense}.wi_1`, rows }],
+    });
+    this.#outer = new Linear(plan, `${dense}.wo`, rows, channels, { bias: false });
+  }
+
+  /** Updates `x` [B, T, d_model] in place. */
+  forward(rec: Recorder, x: Tensor, bias: Tensor): void {
+    this.#attention.forward(rec, this.#norm1.forward(rec, x), x, bias);
+    const inner = this.#inner.forward(rec, this.#norm2.forward(rec, x));
+    const gated = gatedGelu(rec, { x: inner, label: this.#inner.path });
+    this.#outer.forward(rec, gated, { into: x });
+  }
 }
 
 export class T5Encoder {
   readonly config: T5Config;
-  readonly #tokens: Parameter;
+  readonly #tokens: Embedding;
   readonly #relativeBias: Parameter;
   readonly #blocks: readonly T5Block[];
-  readonly #finalNorm: Parameter;
+  readonly #finalNorm: RmsNorm;
 
   constructor(config: T5Config, plan: WeightPlan) {
     this.config = config;
-    const { d_model: c, d_kv, d_ff, num_heads: heads } = config;
-    const inner = heads * d_kv;
-    this.#tokens = plan.matrix("shared.weight", [config.vocab_size, c], { lookup: true });
+    const { d_model: c, num_heads: heads } = config;
+    this.#tokens = new Embedding(plan, "shared", config.vocab_size, c);
     // Saved a second time by some versions of transformers.
     plan.ignore(/^encoder\.embed_tokens\.weight$/);
-    this.#blocks = Array.from({ length: config.num_layers }, (_, i) => {
-      const path = `encoder.block.${i}`;
-      const attn = `${path}.layer.0.SelfAttention`;
-      const dense = `${path}.layer.1.DenseReluDense`;
-      return {
-        path,
-        norm1: plan.vector(`${path}.layer.0.layer_norm.weight`, c),
-        qkv: plan.matrix([`${attn}.q.weight`, `${attn}.k.weight`, `${attn}.v.weight`], [inner, c]),
-        out: plan.matrix(`${attn}.o.weight`, [c, inner]),
-        norm2: plan.vector(`${path}.layer.1.layer_norm.weight`, c),
-        inner: plan.matrix([`${dense}.wi_0.weight`, `${dense}.wi_1.weight`], [d_ff, c]),
-        outer: plan.matrix(`${dense}.wo.weight`, [c, d_ff]),
-      };
-    });
+    this.#blocks = Array.from(
+      { length: config.num_layers },
+      (_, i) => new T5Block(config, `encoder.block.${i}`, plan),
+    );
     this.#relativeBias = plan.table(
       "encoder.block.0.layer.0.SelfAttention.relative_attention_bias.weight",
       [config.relative_attention_num_buckets, heads],
     );
-    this.#finalNorm = plan.vector("encoder.final_layer_norm.weight", c);
+    this.#finalNorm = new RmsNorm(plan, "encoder.final_layer_norm", c, config.layer_norm_epsilon);
   }
 
   /**
@@ -94,42 +105,8 @@ export class T5Encoder {
    * @param bias of `relativeBias` for this T
    */
   forward(rec: Recorder, ids: Tensor, bias: Tensor): Tensor {
-    const { num_heads: heads, d_kv: headDim, layer_norm_epsilon: eps } = this.config;
-    const x = embedding(rec, { ids, table: this.#tokens, label: "shared" });
-    for (const block of this.#blocks) {
-      const attn = `${block.path}.layer.0`;
-      const h = rmsNorm(rec, {
-        x,
-        weight: block.norm1.tensor,
-        eps,
-        label: `${attn}.layer_norm`,
-      });
-      const qkv = linear(rec, { x: h, weight: block.qkv, label: `${attn}.qkv` });
-      const [attended] = attention(rec, {
-        streams: [qkv],
-        heads,
-        headDim,
-        scale: 1,
-        relativeBias: bias,
-        label: `${attn}.SelfAttention`,
-      });
-      linear(rec, { x: attended!, weight: block.out, into: x, label: `${attn}.o` });
-      const dense = `${block.path}.layer.1`;
-      const m = rmsNorm(rec, {
-        x,
-        weight: block.norm2.tensor,
-        eps,
-        label: `${dense}.layer_norm`,
-      });
-      const inner = linear(rec, { x: m, weight: block.inner, label: `${dense}.wi` });
-      const gated = gatedGelu(rec, { x: inner, label: `${dense}.act` });
-      linear(rec, { x: gated, weight: block.outer, into: x, label: `${dense}.wo` });
-    }
-    return rmsNorm(rec, {
-      x,
-      weight: this.#finalNorm.tensor,
-      eps,
-      label: "encoder.final_layer_norm",
-    });
+    const x = this.#tokens.forward(rec, ids);
+    for (const block of this.#blocks) block.forward(rec, x, bias);
+    return this.#finalNorm.forward(rec, x);
   }
 }

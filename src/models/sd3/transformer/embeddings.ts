@@ -4,14 +4,15 @@
  */
 import type { Recorder } from "../../../gpu/program.ts";
 import type { Tensor } from "../../../gpu/tensor.ts";
-import type { TransformerConfig } from "../configs.ts";
+import { Linear } from "../../../nn/linear.ts";
+import { Mlp } from "../../../nn/mlp.ts";
 import { add } from "../../../ops/add.ts";
 import { croppedPositions } from "../../../ops/cropped_positions.ts";
-import { linear } from "../../../ops/linear.ts";
 import { patchify } from "../../../ops/patchify.ts";
 import { timestepEmbedding } from "../../../ops/timestep_embedding.ts";
-import { type Affine, affine, type WeightPlan } from "./parameters.ts";
 import type { Parameter } from "../../../weights/parameter.ts";
+import type { WeightPlan } from "../../../weights/plan.ts";
+import type { TransformerConfig } from "../configs.ts";
 
 /** Width of the sinusoidal embedding (`CombinedTimestepTextProjEmbeddings`). */
 const timestepChannels = 256;
@@ -19,10 +20,10 @@ const timestepChannels = 256;
 export class Embeddings {
   readonly #config: TransformerConfig;
   readonly #positions: Parameter;
-  readonly #patch: Affine;
-  readonly #context: Affine;
-  readonly #timestep: readonly [Affine, Affine];
-  readonly #text: readonly [Affine, Affine];
+  readonly #patch: Linear;
+  readonly #context: Linear;
+  readonly #timestep: Mlp;
+  readonly #text: Mlp;
 
   constructor(config: TransformerConfig, plan: WeightPlan) {
     this.#config = config;
@@ -32,22 +33,19 @@ export class Embeddings {
       storedShapes: [[1, max * max, c]],
       lookup: true,
     });
-    this.#patch = {
-      weight: plan.matrix("pos_embed.proj.weight", [c, in_channels * p * p], {
-        storedShapes: [[c, in_channels, p, p]],
-      }),
-      bias: plan.vector("pos_embed.proj.bias", c),
-    };
-    this.#context = affine(plan, "context_embedder", c, config.joint_attention_dim);
-    const path = "time_text_embed";
-    this.#timestep = [
-      affine(plan, `${path}.timestep_embedder.linear_1`, c, timestepChannels),
-      affine(plan, `${path}.timestep_embedder.linear_2`, c, c),
-    ];
-    this.#text = [
-      affine(plan, `${path}.text_embedder.linear_1`, c, config.pooled_projection_dim),
-      affine(plan, `${path}.text_embedder.linear_2`, c, c),
-    ];
+    // A convolution whose stride is its kernel is a linear layer over patches.
+    this.#patch = new Linear(plan, "pos_embed.proj", in_channels * p * p, c, {
+      storedShape: [c, in_channels, p, p],
+    });
+    this.#context = new Linear(plan, "context_embedder", config.joint_attention_dim, c);
+    const mlp = (name: string, inputs: number) =>
+      new Mlp(plan, `time_text_embed.${name}`, {
+        names: ["linear_1", "linear_2"],
+        widths: [inputs, c, c],
+        activation: "silu",
+      });
+    this.#timestep = mlp("timestep_embedder", timestepChannels);
+    this.#text = mlp("text_embedder", config.pooled_projection_dim);
   }
 
   /** Latents [B, C, h, w] to tokens [B, S, hidden] with positions. */
@@ -63,57 +61,25 @@ export class Embeddings {
       batch,
       label: "pos_embed.pos_embed",
     });
-    linear(rec, {
-      x: columns,
-      weight: this.#patch.weight,
-      bias: this.#patch.bias.tensor,
-      into: x,
-      label: "pos_embed.proj",
-    });
-    return x;
+    return this.#patch.forward(rec, columns, { into: x });
   }
 
   /** Prompt embeddings [B, T, joint_attention_dim] to [B, T, hidden]; the same at every step. */
   context(rec: Recorder, promptEmbeds: Tensor): Tensor {
-    return linear(rec, {
-      x: promptEmbeds,
-      weight: this.#context.weight,
-      bias: this.#context.bias.tensor,
-      label: "context_embedder",
-    });
+    return this.#context.forward(rec, promptEmbeds);
   }
 
   /** Pooled text [B, pooled_projection_dim] to its part of `temb`; the same at every step. */
   pooled(rec: Recorder, pooled: Tensor): Tensor {
-    return mlp(rec, pooled, this.#text, "time_text_embed.text_embedder");
+    return this.#text.forward(rec, pooled);
   }
 
   /** `temb` [B, hidden] of timesteps [B] (0 to 1000) and `pooled()`'s result. */
   conditioning(rec: Recorder, timesteps: Tensor, pooled: Tensor): Tensor {
-    const path = "time_text_embed.timestep_embedder";
-    const sinusoid = timestepEmbedding(rec, {
-      timesteps,
-      dim: timestepChannels,
-      label: "time_text_embed.time_proj",
-    });
-    const temb = mlp(rec, sinusoid, this.#timestep, path);
+    const label = "time_text_embed.time_proj";
+    const sinusoid = timestepEmbedding(rec, { timesteps, dim: timestepChannels, label });
+    const temb = this.#timestep.forward(rec, sinusoid);
     add(rec, { x: pooled, into: temb, label: "time_text_embed.sum" });
     return temb;
   }
-}
-
-function mlp(rec: Recorder, x: Tensor, [first, second]: readonly [Affine, Affine], path: string) {
-  const hidden = linear(rec, {
-    x,
-    weight: first.weight,
-    bias: first.bias.tensor,
-    activation: "silu",
-    label: `${path}.linear_1`,
-  });
-  return linear(rec, {
-    x: hidden,
-    weight: second.weight,
-    bias: second.bias.tensor,
-    label: `${path}.linear_2`,
-  });
 }

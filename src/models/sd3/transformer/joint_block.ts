@@ -4,46 +4,46 @@
  */
 import type { Recorder } from "../../../gpu/program.ts";
 import type { PerSample, Tensor } from "../../../gpu/tensor.ts";
-import type { TransformerConfig } from "../configs.ts";
+import { AttentionProjections } from "../../../nn/attention.ts";
+import { Mlp } from "../../../nn/mlp.ts";
 import { attention } from "../../../ops/attention.ts";
 import { layerNorm } from "../../../ops/layer_norm.ts";
-import { linear } from "../../../ops/linear.ts";
-import { qkRmsNorm } from "../../../ops/qk_rms_norm.ts";
-import type { Parameter } from "../../../weights/parameter.ts";
 import type { WeightPlan } from "../../../weights/plan.ts";
-import type { Modulation, ModulationBuilder, ModulationSlice } from "./modulation.ts";
-import { type Affine, affine, fused } from "./parameters.ts";
+import type { TransformerConfig } from "../configs.ts";
+import {
+  continuous,
+  type ModulatedLayer,
+  type ModulationBuilder,
+  normEps,
+  zero,
+  zeroX,
+} from "./modulation.ts";
 
-/** eps of every norm in the blocks; diffusers does not configure it. */
-export const normEps = 1e-6;
-
-interface Projection {
-  readonly path: string;
-  readonly qkv: Affine;
-  readonly normQ?: Parameter;
-  readonly normK?: Parameter;
-  /** Absent for the context of the last block. */
-  readonly out?: Affine;
-}
-
-interface FeedForward {
-  readonly path: string;
-  readonly normPath: string;
-  readonly inner: Affine;
-  readonly outer: Affine;
-}
+const own = {
+  qkv: ["to_q", "to_k", "to_v"],
+  out: "to_out.0",
+  norms: ["norm_q", "norm_k"],
+} as const;
+const added = {
+  qkv: ["add_q_proj", "add_k_proj", "add_v_proj"],
+  out: "to_add_out",
+  norms: ["norm_added_q", "norm_added_k"],
+} as const;
 
 export class JointBlock {
   readonly path: string;
   readonly #config: TransformerConfig;
-  readonly #norm1: ModulationSlice;
-  readonly #norm1Context: ModulationSlice;
-  readonly #image: Projection;
-  readonly #context: Projection;
-  readonly #dual: Projection | undefined;
-  readonly #ff: FeedForward;
+  readonly #norm1: ModulatedLayer<typeof zero[number]>;
+  readonly #norm1Context: ModulatedLayer<typeof continuous[number]>;
+  readonly #attn: AttentionProjections;
+  readonly #attnContext: AttentionProjections;
+  /** MMDiT-X: vectors for a second attention, of the image to itself. */
+  readonly #norm1X: ModulatedLayer<typeof zeroX[number]> | undefined;
+  readonly #attn2: AttentionProjections | undefined;
+  readonly #ff: Mlp;
   /** Absent in the last block, whose context is not read again. */
-  readonly #ffContext: FeedForward | undefined;
+  readonly #normRest: ModulatedLayer<typeof zero[number]> | undefined;
+  readonly #ffContext: Mlp | undefined;
 
   constructor(
     config: TransformerConfig,
@@ -55,47 +55,34 @@ export class JointBlock {
     const path = this.path = `transformer_blocks.${index}`;
     const last = index === config.num_layers - 1;
     const dual = config.dual_attention_layers.includes(index);
-    const c = config.caption_projection_dim;
-
-    this.#norm1 = modulation.layer(`${path}.norm1.linear`, dual ? 9 : 6);
-    this.#norm1Context = modulation.layer(`${path}.norm1_context.linear`, last ? 2 : 6);
-
-    const projection = (
-      attn: string,
-      names: readonly [string, string, string],
-      norms: readonly [string, string],
-      out?: string,
-    ): Projection => ({
-      path: `${path}.${attn}`,
-      qkv: fused(plan, names.map((name) => `${path}.${attn}.${name}`), c, c),
-      ...(config.qk_norm && {
-        normQ: plan.vector(`${path}.${attn}.${norms[0]}.weight`, config.attention_head_dim),
-        normK: plan.vector(`${path}.${attn}.${norms[1]}.weight`, config.attention_head_dim),
-      }),
-      ...(out && { out: affine(plan, `${path}.${attn}.${out}`, c, c) }),
-    });
-    const own = ["to_q", "to_k", "to_v"] as const;
-    const added = ["add_q_proj", "add_k_proj", "add_v_proj"] as const;
-    this.#image = projection("attn", own, ["norm_q", "norm_k"], "to_out.0");
-    this.#context = projection(
-      "attn",
-      added,
-      ["norm_added_q", "norm_added_k"],
-      last ? undefined : "to_add_out",
-    );
-    this.#dual = dual ? projection("attn2", own, ["norm_q", "norm_k"], "to_out.0") : undefined;
-
-    const feedForward = (
-      norm: string,
-      name: string,
-    ): FeedForward => ({
-      path: `${path}.${name}`,
-      normPath: `${path}.${norm}`,
-      inner: affine(plan, `${path}.${name}.net.0.proj`, 4 * c, c),
-      outer: affine(plan, `${path}.${name}.net.2`, c, 4 * c),
-    });
-    this.#ff = feedForward("norm2", "ff");
-    this.#ffContext = last ? undefined : feedForward("norm2_context", "ff_context");
+    const { caption_projection_dim: channels, num_attention_heads: heads } = config;
+    const headDim = config.attention_head_dim;
+    const project = (name: string, { qkv, out, norms }: typeof own | typeof added) =>
+      new AttentionProjections(plan, `${path}.${name}`, {
+        ...{ channels, heads, headDim, eps: normEps },
+        names: {
+          qkv,
+          out: last && qkv === added.qkv ? undefined : out,
+          norms: config.qk_norm ? norms : undefined,
+        },
+      });
+    const feedForward = (name: string) =>
+      new Mlp(plan, `${path}.${name}`, {
+        names: ["net.0.proj", "net.2"],
+        widths: [channels, 4 * channels, channels],
+        activation: "gelu_tanh",
+      });
+    const norm1 = `${path}.norm1.linear`;
+    this.#norm1X = dual ? modulation.layer(norm1, zeroX) : undefined;
+    this.#norm1 = this.#norm1X ?? modulation.layer(norm1, zero);
+    const norm1Context = `${path}.norm1_context.linear`;
+    this.#normRest = last ? undefined : modulation.layer(norm1Context, zero);
+    this.#norm1Context = this.#normRest ?? modulation.layer(norm1Context, continuous);
+    this.#attn = project("attn", own);
+    this.#attnContext = project("attn", added);
+    this.#attn2 = dual ? project("attn2", own) : undefined;
+    this.#ff = feedForward("ff");
+    this.#ffContext = last ? undefined : feedForward("ff_context");
   }
 
   /**
@@ -103,104 +90,40 @@ export class JointBlock {
    *
    * @param vectors all adaLN vectors of the step, from `Modulation.forward`
    */
-  forward(
-    rec: Recorder,
-    x: Tensor,
-    context: Tensor,
-    modulation: Modulation,
-    vectors: Tensor,
-  ): void {
-    const [shift, scale, gate, shiftMlp, scaleMlp, gateMlp, shift2, scale2, gate2] = modulation
-      .chunks(vectors, this.#norm1);
-    const forContext = modulation.chunks(vectors, this.#norm1Context);
-    // AdaLayerNormContinuous of the last block orders its chunks scale, shift.
-    const [cScale, cShift] = this.#ffContext
-      ? [forContext[1], forContext[0]]
-      : [forContext[0], forContext[1]];
-    const label = this.path;
+  forward(rec: Recorder, x: Tensor, context: Tensor, vectors: Tensor): void {
+    const image = this.#norm1.of(vectors);
+    const text = this.#norm1Context.of(vectors);
+    const second = this.#norm1X?.of(vectors);
+    const rest = this.#normRest?.of(vectors);
 
     // Streams go side by side: what their ops read from textures is copied there together.
-    const xNormed = norm(rec, x, shift!, scale!, `${label}.norm1`);
-    const cNormed = norm(rec, context, cShift!, cScale!, `${label}.norm1_context`);
-    const xQkv = this.#qkv(rec, this.#image, xNormed);
-    // The second attention reads x as it was before the first one's residual.
-    const dualNormed = this.#dual && norm(rec, x, shift2!, scale2!, `${label}.norm1_2`);
-    const cQkv = this.#qkv(rec, this.#context, cNormed);
-    const dualQkv = dualNormed && this.#qkv(rec, this.#dual!, dualNormed);
+    const xNormed = this.#norm(rec, "norm1", x, image.shift, image.scale);
+    const cNormed = this.#norm(rec, "norm1_context", context, text.shift, text.scale);
+    const x2Normed = second && this.#norm(rec, "norm1_2", x, second.shift2, second.scale2);
+    const xQkv = this.#attn.qkv(rec, xNormed);
+    const cQkv = this.#attnContext.qkv(rec, cNormed);
+    const x2Qkv = x2Normed && this.#attn2!.qkv(rec, x2Normed);
+    const [xOut, cOut] = this.#attend(rec, "attn", [xQkv, cQkv]);
+    const [x2Out] = x2Qkv ? this.#attend(rec, "attn2", [x2Qkv]) : [];
+    this.#attn.out(rec, xOut!, x, image.gate);
+    if (x2Out) this.#attn2!.out(rec, x2Out, x, second!.gate2);
+    this.#attnContext.out(rec, cOut!, context, rest?.gate);
 
-    const [xOut, cOut] = this.#attend(rec, this.#image, [xQkv, cQkv]);
-    const [dualOut] = dualQkv ? this.#attend(rec, this.#dual!, [dualQkv]) : [];
-
-    this.#project(rec, this.#image, xOut!, x, gate!);
-    if (dualOut) this.#project(rec, this.#dual!, dualOut, x, gate2!);
-    const mlp = { ...this.#ff, x, shift: shiftMlp!, scale: scaleMlp!, gate: gateMlp! };
-    if (this.#ffContext) {
-      const [, , cGate, cShiftMlp, cScaleMlp, cGateMlp] = forContext;
-      this.#project(rec, this.#context, cOut!, context, cGate!);
-      const contextMlp = { shift: cShiftMlp!, scale: cScaleMlp!, gate: cGateMlp! };
-      feedForward(rec, [mlp, { ...this.#ffContext, x: context, ...contextMlp }]);
-    } else feedForward(rec, [mlp]);
+    const xMlp = this.#norm(rec, "norm2", x, image.shiftMlp, image.scaleMlp);
+    const cMlp = rest && this.#norm(rec, "norm2_context", context, rest.shiftMlp, rest.scaleMlp);
+    const xHidden = this.#ff.first(rec, xMlp);
+    const cHidden = cMlp && this.#ffContext!.first(rec, cMlp);
+    this.#ff.second(rec, xHidden, { into: x, gate: image.gateMlp });
+    if (cHidden) this.#ffContext!.second(rec, cHidden, { into: context, gate: rest!.gateMlp });
   }
 
-  /** q, k and v in one product, then q/k norm where the checkpoint has it. */
-  #qkv(rec: Recorder, projection: Projection, normed: Tensor): Tensor {
-    const { path, qkv: { weight, bias }, normQ, normK } = projection;
-    const qkv = linear(rec, { x: normed, weight, bias: bias.tensor, label: `${path}.qkv` });
-    if (normQ && normK) {
-      qkRmsNorm(rec, {
-        qkv,
-        heads: this.#config.num_attention_heads,
-        headDim: this.#config.attention_head_dim,
-        qWeight: normQ.tensor,
-        kWeight: normK.tensor,
-        eps: normEps,
-        label: `${path}.norm_qk`,
-      });
-    }
-    return qkv;
+  #norm(rec: Recorder, name: string, x: Tensor, shift: PerSample, scale: PerSample): Tensor {
+    return layerNorm(rec, { x, shift, scale, eps: normEps, label: `${this.path}.${name}` });
   }
 
-  #attend(rec: Recorder, { path }: Projection, streams: readonly Tensor[]): Tensor[] {
+  #attend(rec: Recorder, name: string, streams: readonly Tensor[]): Tensor[] {
     const { num_attention_heads: heads, attention_head_dim: headDim } = this.#config;
-    return attention(rec, { streams, heads, headDim, scale: headDim ** -0.5, label: path });
-  }
-
-  /** Adds the projection of `x` to `into`. */
-  #project(
-    rec: Recorder,
-    { out, path }: Projection,
-    x: Tensor,
-    into: Tensor,
-    gate: PerSample,
-  ): void {
-    const { weight, bias } = out!;
-    linear(rec, { x, weight, bias: bias.tensor, into, gate, label: `${path}.out` });
-  }
-}
-
-function norm(rec: Recorder, x: Tensor, shift: PerSample, scale: PerSample, label: string): Tensor {
-  return layerNorm(rec, { x, shift, scale, eps: normEps, label });
-}
-
-interface FeedForwardOf extends FeedForward {
-  /** Updated in place. */
-  readonly x: Tensor;
-  readonly shift: PerSample;
-  readonly scale: PerSample;
-  readonly gate: PerSample;
-}
-
-/** The feed-forwards of streams, side by side. */
-function feedForward(rec: Recorder, streams: readonly FeedForwardOf[]): void {
-  const normed = streams.map(({ x, shift, scale, normPath }) =>
-    norm(rec, x, shift, scale, normPath)
-  );
-  const hidden = streams.map(({ path, inner: { weight, bias } }, i) => {
-    const product = { x: normed[i]!, weight, bias: bias.tensor, label: `${path}.net.0` };
-    return linear(rec, { ...product, activation: "gelu_tanh" });
-  });
-  for (const [i, { path, x, outer: { weight, bias }, gate }] of streams.entries()) {
-    const product = { x: hidden[i]!, weight, bias: bias.tensor, label: `${path}.net.2` };
-    linear(rec, { ...product, into: x, gate });
+    const label = `${this.path}.${name}`;
+    return attention(rec, { streams, heads, headDim, scale: headDim ** -0.5, label });
   }
 }

@@ -5,14 +5,19 @@
 import type { Recorder } from "../../../gpu/program.ts";
 import type { Tensor } from "../../../gpu/tensor.ts";
 import type { TransformerConfig } from "../configs.ts";
+import { Linear } from "../../../nn/linear.ts";
 import { layerNorm } from "../../../ops/layer_norm.ts";
-import { linear } from "../../../ops/linear.ts";
 import { unpatchify } from "../../../ops/unpatchify.ts";
 import type { WeightPlan } from "../../../weights/plan.ts";
 import { Embeddings } from "./embeddings.ts";
-import { JointBlock, normEps } from "./joint_block.ts";
-import { type Modulation, ModulationBuilder, type ModulationSlice } from "./modulation.ts";
-import { type Affine, affine } from "./parameters.ts";
+import { JointBlock } from "./joint_block.ts";
+import {
+  continuous,
+  type ModulatedLayer,
+  type Modulation,
+  ModulationBuilder,
+  normEps,
+} from "./modulation.ts";
 
 export interface VelocityInputs {
   /** f32 [B, in_channels, h, w] */
@@ -33,8 +38,8 @@ export class MMDiT {
   readonly #embeddings: Embeddings;
   readonly #blocks: readonly JointBlock[];
   readonly #modulation: Modulation;
-  readonly #normOut: ModulationSlice;
-  readonly #projOut: Affine;
+  readonly #normOut: ModulatedLayer<typeof continuous[number]>;
+  readonly #projOut: Linear;
 
   constructor(config: TransformerConfig, plan: WeightPlan) {
     this.config = config;
@@ -45,9 +50,9 @@ export class MMDiT {
       { length: config.num_layers },
       (_, i) => new JointBlock(config, i, plan, builder),
     );
-    this.#normOut = builder.layer("norm_out.linear", 2);
+    this.#normOut = builder.layer("norm_out.linear", continuous);
     this.#modulation = builder.build(plan);
-    this.#projOut = affine(plan, "proj_out", p * p * out_channels, c);
+    this.#projOut = new Linear(plan, "proj_out", c, p * p * out_channels);
   }
 
   /** Projects prompt embeddings [B, T, joint_attention_dim] once for all steps. */
@@ -77,7 +82,6 @@ export class MMDiT {
     const temb = this.#embeddings.conditioning(rec, inputs.timesteps, inputs.pooled);
     observe?.("temb", temb);
     const vectors = this.#modulation.forward(rec, temb);
-
     const x = this.#embeddings.patches(rec, inputs.latents);
     observe?.("pos_embed_out", x);
     // The blocks update the context in place, and the next step starts from the same one.
@@ -86,26 +90,15 @@ export class MMDiT {
 
     for (const [i, block] of this.#blocks.entries()) {
       if (skipLayers.includes(i)) continue;
-      block.forward(rec, x, context, this.#modulation, vectors);
+      block.forward(rec, x, context, vectors);
       observe?.(`block_${i}_hidden`, x);
       observe?.(`block_${i}_context`, context);
     }
 
-    const [scale, shift] = this.#modulation.chunks(vectors, this.#normOut);
-    const normed = layerNorm(rec, {
-      x,
-      shift: shift!,
-      scale: scale!,
-      eps: normEps,
-      label: "norm_out",
-    });
+    const modulated = this.#normOut.of(vectors);
+    const normed = layerNorm(rec, { x, ...modulated, eps: normEps, label: "norm_out" });
     observe?.("norm_out", normed);
-    const patches = linear(rec, {
-      x: normed,
-      weight: this.#projOut.weight,
-      bias: this.#projOut.bias.tensor,
-      label: "proj_out",
-    });
+    const patches = this.#projOut.forward(rec, normed);
     observe?.("proj_out", patches);
     return unpatchify(rec, {
       x: patches,

@@ -1,79 +1,72 @@
 /**
  * adaLN for the whole network in one product. Every shift, scale and gate of a step depends on
  * `temb` only, so the `norm*.linear` layers of all blocks are laid one below the other and computed
- * at once; blocks then read their chunks by offset.
+ * at once; blocks then read their vectors by offset.
  */
 import type { Recorder } from "../../../gpu/program.ts";
 import type { PerSample, Tensor } from "../../../gpu/tensor.ts";
+import { Linear } from "../../../nn/linear.ts";
 import { activation } from "../../../ops/activation.ts";
-import { linear } from "../../../ops/linear.ts";
-import type { Parameter } from "../../../weights/parameter.ts";
 import type { WeightPlan } from "../../../weights/plan.ts";
 
-/** Where one layer's chunks lie among all rows. */
-export interface ModulationSlice {
-  readonly path: string;
-  readonly firstRow: number;
-  readonly chunks: number;
+/** eps of every norm in the blocks; diffusers does not configure it. */
+export const normEps = 1e-6;
+
+/** Vectors of diffusers' AdaLayerNormZero in the order of its rows. */
+export const zero = ["shift", "scale", "gate", "shiftMlp", "scaleMlp", "gateMlp"] as const;
+/** SD35AdaLayerNormZeroX: three more for a second attention. */
+export const zeroX = [...zero, "shift2", "scale2", "gate2"] as const;
+/** AdaLayerNormContinuous. */
+export const continuous = ["scale", "shift"] as const;
+
+/** One layer's vectors among those of all. */
+export interface ModulatedLayer<Name extends string> {
+  /** @param vectors of `Modulation.forward` */
+  of(vectors: Tensor): Readonly<Record<Name, PerSample>>;
 }
 
-/** Collects the layers while the blocks are built; `build` then declares the one matrix. */
+/** Collects the layers while the blocks are built; `build` then declares the one product. */
 export class ModulationBuilder {
   readonly #hidden: number;
-  readonly #slices: ModulationSlice[] = [];
+  readonly #parts: { readonly path: string; readonly rows: number }[] = [];
   #rows = 0;
 
   constructor(hidden: number) {
     this.#hidden = hidden;
   }
 
-  /** Declares the layer `path` with `chunks` vectors of the hidden size. */
-  layer(path: string, chunks: number): ModulationSlice {
-    const slice = { path, firstRow: this.#rows, chunks };
-    this.#slices.push(slice);
-    this.#rows += chunks * this.#hidden;
-    return slice;
+  layer<Name extends string>(path: string, names: readonly Name[]): ModulatedLayer<Name> {
+    const offsets = names.map((name, i) => [name, this.#rows + i * this.#hidden] as const);
+    const rows = names.length * this.#hidden;
+    this.#parts.push({ path, rows });
+    this.#rows += rows;
+    return {
+      of: (tensor) => {
+        const [, stride = 0] = tensor.shape;
+        const vectors = offsets.map(([name, offset]) => [name, { tensor, offset, stride }]);
+        return Object.fromEntries(vectors) as Record<Name, PerSample>;
+      },
+    };
   }
 
   build(plan: WeightPlan): Modulation {
-    const parts = this.#slices.map(({ path, chunks }) => ({ path, rows: chunks * this.#hidden }));
-    return new Modulation(
-      this.#hidden,
-      plan.stack(parts.map(({ path, rows }) => ({ key: `${path}.weight`, rows })), this.#hidden),
-      plan.concat(parts.map(({ path, rows }) => ({ key: `${path}.bias`, size: rows }))),
-    );
+    const parts = this.#parts;
+    return new Modulation(new Linear(plan, "modulation", this.#hidden, this.#rows, { parts }));
   }
 }
 
 export class Modulation {
-  readonly #hidden: number;
-  readonly #weight: Parameter;
-  readonly #bias: Parameter;
+  readonly #linear: Linear;
 
-  constructor(hidden: number, weight: Parameter, bias: Parameter) {
-    this.#hidden = hidden;
-    this.#weight = weight;
-    this.#bias = bias;
+  constructor(linear: Linear) {
+    this.#linear = linear;
   }
 
   /** All vectors of a step: temb [B, hidden] to [B, rows]. */
   forward(rec: Recorder, temb: Tensor): Tensor {
-    const active = activation(rec, { x: temb, kind: "silu", label: "temb.silu" });
-    return linear(rec, {
-      x: active,
-      weight: this.#weight,
-      bias: this.#bias.tensor,
-      label: "modulation",
-    });
-  }
-
-  /** The chunks of one layer, in the layer's own order. */
-  chunks(vectors: Tensor, slice: ModulationSlice): PerSample[] {
-    const stride = vectors.shape[1]!;
-    return Array.from({ length: slice.chunks }, (_, i) => ({
-      tensor: vectors,
-      offset: slice.firstRow + i * this.#hidden,
-      stride,
-    }));
+    return this.#linear.forward(
+      rec,
+      activation(rec, { x: temb, kind: "silu", label: "temb.silu" }),
+    );
   }
 }

@@ -1,10 +1,12 @@
 /** The decoder of AutoencoderKL (diffusers `vae.py`): latents to an image in [-1, 1]. */
 import type { Recorder } from "../../../gpu/program.ts";
 import type { Tensor } from "../../../gpu/tensor.ts";
+import { Conv2d } from "../../../nn/conv2d.ts";
+import { GroupNorm } from "../../../nn/norms.ts";
 import type { VaeConfig } from "../configs.ts";
 import { latentsToNhwc } from "../../../ops/nchw_to_nhwc.ts";
 import type { WeightPlan } from "../../../weights/plan.ts";
-import { Conv2d, GroupNorm, MidBlock, ResnetBlock } from "./blocks.ts";
+import { MidBlock, normEps, ResnetBlock } from "./blocks.ts";
 
 interface UpBlock {
   readonly resnets: readonly ResnetBlock[];
@@ -49,7 +51,7 @@ export class VaeDecoder {
           : new Conv2d(plan, `${path}.upsamplers.0.conv`, width, width),
       };
     });
-    this.#normOut = new GroupNorm(plan, "decoder.conv_norm_out", groups, widths.at(-1)!);
+    this.#normOut = new GroupNorm(plan, "decoder.conv_norm_out", groups, widths.at(-1)!, normEps);
     this.#convOut = new Conv2d(plan, "decoder.conv_out", widths.at(-1)!, config.out_channels);
   }
 

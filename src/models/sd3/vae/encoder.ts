@@ -1,11 +1,13 @@
 /** The encoder of AutoencoderKL (diffusers `vae.py`): an image to the moments of its latents. */
 import type { Recorder } from "../../../gpu/program.ts";
 import type { Tensor } from "../../../gpu/tensor.ts";
+import { Conv2d } from "../../../nn/conv2d.ts";
+import { GroupNorm } from "../../../nn/norms.ts";
 import type { VaeConfig } from "../configs.ts";
 import { imageToNhwc } from "../../../ops/nchw_to_nhwc.ts";
 import { nhwcToNchw } from "../../../ops/nhwc_to_nchw.ts";
 import type { WeightPlan } from "../../../weights/plan.ts";
-import { Conv2d, GroupNorm, MidBlock, ResnetBlock } from "./blocks.ts";
+import { MidBlock, normEps, ResnetBlock } from "./blocks.ts";
 
 interface DownBlock {
   readonly resnets: readonly ResnetBlock[];
@@ -51,7 +53,7 @@ export class VaeEncoder {
       groups,
       config.mid_block_add_attention,
     );
-    this.#normOut = new GroupNorm(plan, "encoder.conv_norm_out", groups, last);
+    this.#normOut = new GroupNorm(plan, "encoder.conv_norm_out", groups, last, normEps);
     this.#convOut = new Conv2d(plan, "encoder.conv_out", last, moments);
     this.#quant = config.use_quant_conv
       ? new Conv2d(plan, "quant_conv", moments, moments, 1)

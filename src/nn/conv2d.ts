@@ -1,0 +1,28 @@
+import type { Recorder } from "../gpu/program.ts";
+import type { Tensor } from "../gpu/tensor.ts";
+import { conv2d, type Conv2dOptions } from "../ops/conv2d.ts";
+import type { Parameter } from "../weights/parameter.ts";
+import type { WeightPlan } from "../weights/plan.ts";
+
+/** A convolution, channels last. */
+export class Conv2d {
+  readonly path: string;
+  readonly #weight: Parameter;
+  readonly #bias: Parameter;
+
+  constructor(plan: WeightPlan, path: string, inputs: number, outputs: number, kernel = 3) {
+    this.path = path;
+    this.#weight = plan.conv(`${path}.weight`, [outputs, inputs, kernel, kernel]);
+    this.#bias = plan.vector(`${path}.bias`, outputs);
+  }
+
+  /** [B, H, W, inputs] to [B, H', W', outputs], or added to `into`. */
+  forward(
+    rec: Recorder,
+    x: Tensor,
+    options: Pick<Conv2dOptions, "stride" | "padding" | "upsample" | "into"> = {},
+  ): Tensor {
+    const bias = this.#bias.tensor;
+    return conv2d(rec, { x, weight: this.#weight, bias, label: this.path, ...options });
+  }
+}
