@@ -18,11 +18,12 @@ const allowed: Record<string, readonly string[]> = {
   nn: ["gpu", "ops", "weights"],
   models: ["gpu", "ops", "nn", "weights", "schedulers", "tokenizers", "requests"],
   server_async: ["schedulers", "requests"],
-  backends: ["models", "ops", "gpu", "weights", "requests"],
+  backends: ["models", "nn", "ops", "gpu", "weights", "requests"],
   denoise: ["models", "ops", "gpu", "requests"],
   pipeline: [
     "denoise",
     "models",
+    "nn",
     "ops",
     "gpu",
     "random",

@@ -4,11 +4,10 @@
  */
 import { Mutex } from "async-mutex";
 import type { Gpu } from "../gpu/device.ts";
-import { copyTensor } from "../gpu/program.ts";
-import { ProgramCache } from "../gpu/program_cache.ts";
 import type { Tensor } from "../gpu/tensor.ts";
 import { spans, TileCanvas } from "../image/tiles.ts";
 import type { DecoderComponent } from "../models/sd3/components.ts";
+import { Recorded } from "../nn/recorded.ts";
 import { toRgba8 } from "../ops/to_rgba8.ts";
 import type { RgbImage } from "../image/rgb_image.ts";
 
@@ -29,11 +28,6 @@ export interface DecodeOptions {
   readonly maxTile?: number | undefined;
 }
 
-interface Quantiser {
-  run(image: Tensor, out: Tensor): Promise<void>;
-  dispose(): void;
-}
-
 export class DecodeStage {
   readonly #gpu: Gpu;
   readonly #decoder: DecoderComponent;
@@ -42,7 +36,7 @@ export class DecodeStage {
   readonly #maxArea: number;
   /** One image at a time: the stage's memory does not grow with the requests. */
   readonly #turn = new Mutex();
-  readonly #quantisers = new ProgramCache<Quantiser>(4);
+  readonly #quantiser: Recorded<"decoded", "rgba">;
 
   constructor(
     gpu: Gpu,
@@ -53,6 +47,10 @@ export class DecodeStage {
     this.#decoder = decoder;
     const { maxArea, bytesPerLatent = 0 } = decoder;
     this.#maxArea = bytesPerLatent ? Math.min(maxArea, maxBytes / bytesPerLatent) : maxArea;
+    this.#quantiser = new Recorded(gpu, {
+      ...{ label: "quantise", kept: 4 },
+      build: (rec, { decoded }) => ({ rgba: toRgba8(rec, { x: decoded, label: "rgba" }) }),
+    });
     this.#scale = 2 ** (decoder.config.block_out_channels.length - 1);
   }
 
@@ -85,7 +83,7 @@ export class DecodeStage {
   }
 
   dispose(): void {
-    this.#quantisers.dispose();
+    this.#quantiser.dispose();
   }
 
   async #decodeTiles(latents: Tensor, edge: number, signal: AbortSignal | undefined) {
@@ -137,10 +135,9 @@ export class DecodeStage {
 
   async #quantise(image: Tensor): Promise<RgbImage> {
     const [, height, width] = image.shape as [number, number, number, number];
-    const quantiser = await this.#quantisers.get(`${image.shape}`, () => this.#record(image.shape));
     const out = this.#gpu.createTensor([1, height, width], "rgba", "arena", "u32");
     try {
-      await quantiser.run(image, out);
+      await this.#quantiser.run({ decoded: image }, { rgba: out });
       const rgba = new Uint8Array(await this.#gpu.readBytes(out));
       const data = new Uint8Array(height * width * 3);
       for (let i = 0; i < height * width; i++) {
@@ -152,21 +149,5 @@ export class DecodeStage {
     } finally {
       this.#gpu.destroyTensor(out);
     }
-  }
-
-  async #record(shape: readonly number[]): Promise<Quantiser> {
-    const rec = this.#gpu.record("quantise");
-    const x = rec.alloc(shape, "decoded");
-    const y = toRgba8(rec, { x, label: "rgba" });
-    const program = await rec.finish();
-    return {
-      run: (image, out) =>
-        this.#gpu.submit("quantise", (encoder) => {
-          copyTensor(encoder, image, x);
-          program.encode(encoder);
-          copyTensor(encoder, y, out);
-        }),
-      dispose: () => program.dispose(),
-    };
   }
 }

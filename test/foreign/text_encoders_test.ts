@@ -1,7 +1,7 @@
 /** CLIP and T5 of other widths, depths and lengths than the fixture's against the f64 references. */
 import assert from "node:assert/strict";
 import { clipTextConfig, parseConfig, t5Config } from "../../src/models/sd3/configs.ts";
-import { WgslClip, WgslT5 } from "../../src/backends/wgsl/components.ts";
+import { wgslClip, wgslT5 } from "../../src/backends/wgsl/components.ts";
 import { ClipTextModel } from "../../src/models/sd3/text_encoders/clip.ts";
 import { T5Encoder } from "../../src/models/sd3/text_encoders/t5.ts";
 import { openCheckpoint } from "../../src/weights/checkpoint.ts";
@@ -59,7 +59,7 @@ for (const [name, { config: changes, storage, ids: given }] of Object.entries(cl
     const parsed = parseConfig(clipTextConfig, JSON.stringify(config), "config.json");
     const model = new ClipTextModel(parsed, plan);
     await plan.load(await openCheckpoint(source(files), ""), gpu);
-    const component = new WgslClip(gpu, model, plan);
+    const component = wgslClip(gpu, model, plan);
     const out = {
       penultimate: gpu.createTensor([1, ids.length, config.hidden_size], "penultimate", "other"),
       pooled: gpu.createTensor([1, config.projection_dim], "pooled", "other"),
@@ -114,7 +114,7 @@ for (const [name, { config: changes, storage, lengths = [33] }] of Object.entrie
     const parsed = parseConfig(t5Config, JSON.stringify(config), "config.json");
     const model = new T5Encoder(parsed, plan);
     await plan.load(await openCheckpoint(source(files), ""), gpu);
-    const component = new WgslT5(gpu, model, plan);
+    const component = wgslT5(gpu, model, plan);
     for (const length of lengths) {
       const ids = someIds(length, config.vocab_size);
       const out = gpu.createTensor([1, length, config.d_model], "hidden", "other");

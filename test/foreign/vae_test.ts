@@ -1,6 +1,6 @@
 /** Autoencoders of other widths and depths than the fixture's, both ways, against the f64 reference. */
 import { parseConfig, vaeConfig } from "../../src/models/sd3/configs.ts";
-import { WgslDecoder, WgslEncoder } from "../../src/backends/wgsl/components.ts";
+import { wgslDecoder, wgslEncoder } from "../../src/backends/wgsl/components.ts";
 import { VaeDecoder } from "../../src/models/sd3/vae/decoder.ts";
 import { VaeEncoder } from "../../src/models/sd3/vae/encoder.ts";
 import { openCheckpoint } from "../../src/weights/checkpoint.ts";
@@ -67,8 +67,8 @@ for (const [name, { config, storage, size: [height, width] = [5, 7] }] of Object
     });
     const plan = new WeightPlan("vae");
     const parsed = parseConfig(vaeConfig, JSON.stringify(config), "config.json");
-    const decoder = new WgslDecoder(gpu, new VaeDecoder(parsed, plan), plan);
-    const encoder = new WgslEncoder(gpu, new VaeEncoder(parsed, plan), plan);
+    const decoder = wgslDecoder(gpu, new VaeDecoder(parsed, plan), plan);
+    const encoder = wgslEncoder(gpu, new VaeEncoder(parsed, plan), plan);
     await plan.load(await openCheckpoint(source(files), ""), gpu);
     const scale = 2 ** (config.block_out_channels.length - 1);
     const channels = config.latent_channels;

@@ -2,7 +2,8 @@
 import type { Gpu } from "../../gpu/device.ts";
 import type { NetworkKind, NetworkKinds } from "../../models/sd3/networks.ts";
 import type { WeightPlan } from "../../weights/plan.ts";
-import { WgslClip, WgslDecoder, WgslEncoder, WgslT5, WgslTransformer } from "./components.ts";
+import { wgslClip, wgslDecoder, wgslEncoder, wgslT5 } from "./components.ts";
+import { WgslTransformer } from "./transformer.ts";
 
 interface Maker<Kind extends NetworkKind = NetworkKind> {
   /** The component owns the network and its weights. */
@@ -14,11 +15,11 @@ interface Maker<Kind extends NetworkKind = NetworkKind> {
 }
 
 export const makers: { readonly [Kind in NetworkKind]: Maker<Kind> } = {
-  clip: { make: (gpu, network, weights) => new WgslClip(gpu, network, weights) },
-  t5: { make: (gpu, network, weights) => new WgslT5(gpu, network, weights) },
+  clip: { make: wgslClip },
+  t5: { make: wgslT5 },
   transformer: { make: (gpu, network, weights) => new WgslTransformer(gpu, network, weights) },
-  decoder: { make: (gpu, network, weights) => new WgslDecoder(gpu, network, weights) },
-  encoder: { make: (gpu, network, weights) => new WgslEncoder(gpu, network, weights) },
+  decoder: { make: wgslDecoder },
+  encoder: { make: wgslEncoder },
 };
 
 export function makeComponent(

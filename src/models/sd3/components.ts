@@ -15,14 +15,14 @@ export interface ClipComponent {
    * @param ids one row of token ids, padded
    * @param out penultimate hidden state [1, T, hiddenSize] and pooled text [1, projectionDim]
    */
-  encode(ids: Int32Array, out: { penultimate: Tensor; pooled: Tensor }): Promise<void>;
+  encode(ids: Int32Array<ArrayBuffer>, out: { penultimate: Tensor; pooled: Tensor }): Promise<void>;
   dispose(): void;
 }
 
 export interface T5Component {
   readonly hiddenSize: number;
   /** @param out [1, T, hiddenSize] */
-  encode(ids: Int32Array, out: Tensor): Promise<void>;
+  encode(ids: Int32Array<ArrayBuffer>, out: Tensor): Promise<void>;
   dispose(): void;
 }
 
