@@ -40,7 +40,7 @@ function isTimed(file: string): boolean {
 /** Runs some files in a process of their own, and prints what it said when it is done. */
 async function run(files: readonly string[]): Promise<void> {
   const { success, signal, stdout } = await new Deno.Command(Deno.execPath(), {
-    args: ["test", "-A", ...files, ...args],
+    args: ["test", "--frozen", "-A", ...files, ...args],
     env: { NO_COLOR: "1" },
     stdout: "piped",
     stderr: "inherit",

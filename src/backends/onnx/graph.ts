@@ -190,7 +190,14 @@ export class OnnxGraph implements Graph {
 /** onnxruntime's result as a tensor of `target`'s length. */
 function tensorOf(result: OrtTensor, label: string, target: Tensor): Tensor {
   const { byteLength, dtype, shape } = target;
-  return { label, shape, dtype, storage: { buffer: result.gpuBuffer }, byteOffset: 0, byteLength };
+  return {
+    label,
+    shape,
+    dtype,
+    storage: { buffer: result.gpuBuffer as GPUBuffer },
+    byteOffset: 0,
+    byteLength,
+  };
 }
 
 type Metadata = OrtSession["inputMetadata"];

@@ -123,7 +123,7 @@ function exclusive<T>(
       if (error instanceof OnnxError) throw error;
       fail(graph, error);
       // the loss of the device may be told only after what came of it
-      const told = new Promise<undefined>((resolve) => setTimeout(resolve, 0));
+      const told = new Promise<void>((resolve) => setTimeout(resolve, 0));
       throw await Promise.race([gpu.lost, told]) ?? failure;
     } finally {
       onLost = undefined;
