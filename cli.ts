@@ -1,7 +1,8 @@
 /** The command line: argument parsing and progress, nothing else; long by the options it lists. */
 // deno-lint-ignore-file no-console
 import cliProgress from "cli-progress";
-import { Command, InvalidArgumentError, Option } from "commander";
+import { Command, Option } from "commander";
+import { addRequestOptions, number, requestOptions } from "./cli/request_options.ts";
 import { ensureAdapter, prepareAdapter } from "./adapter.ts";
 import { addSynthesise } from "./cli/synthesise.ts";
 import { DeviceLostError, DeviceUnavailableError } from "./src/gpu/errors.ts";
@@ -13,10 +14,10 @@ import { ExportError, OnnxError } from "./src/backends/onnx/errors.ts";
 import { dryRun } from "./src/engine/dry_run.ts";
 import { openEngine } from "./src/engine/engine.ts";
 import { InvalidRequestError } from "./src/requests/errors.ts";
-import { toParameters } from "./src/requests/parameters.ts";
+import { rows } from "./src/requests/fields.ts";
+import { imageParameters } from "./src/requests/json.ts";
 import type { TuningOptions } from "./src/engine/tuning.ts";
 import type { Engine, GenerateResult } from "./src/engine/types.ts";
-import type { GenerateRequest } from "./src/requests/types.ts";
 import { directorySink } from "./src/weights/deno_sink.ts";
 import { directorySource } from "./src/weights/deno_source.ts";
 import { textFile } from "./src/weights/deno_text_file.ts";
@@ -49,23 +50,6 @@ interface EngineFlags {
 }
 
 interface GenerateFlags extends EngineFlags {
-  readonly prompt2?: string;
-  readonly prompt3?: string;
-  readonly negativePrompt?: string;
-  readonly negativePrompt2?: string;
-  readonly negativePrompt3?: string;
-  readonly numInferenceSteps?: number;
-  readonly sigmas?: readonly number[];
-  readonly guidanceScale?: number;
-  readonly height?: number;
-  readonly width?: number;
-  readonly seed?: number;
-  readonly numImagesPerPrompt?: number;
-  readonly maxSequenceLength?: number;
-  readonly skipGuidanceLayers?: readonly number[];
-  readonly skipLayerGuidanceScale?: number;
-  readonly skipLayerGuidanceStart?: number;
-  readonly skipLayerGuidanceStop?: number;
   readonly output: string;
   readonly dryRun?: boolean;
   readonly tune: boolean;
@@ -85,29 +69,14 @@ const noInstallOption = () =>
 
 const program = new Command("deno task").description("Stable Diffusion 3 and 3.5 on WebGPU");
 // `deno task generate --help` should show what the user typed.
-program.command("generate")
+const generateCommand = program.command("generate")
   .description("Make an image from a prompt.")
   .argument("<prompt>")
   .option("--model <dir>", "model in the diffusers layout", defaultModel)
   .addOption(backendOption())
-  .addOption(weightsOption())
-  .option("--prompt-2 <text>", "for the second CLIP (default: the prompt)")
-  .option("--prompt-3 <text>", "for T5 (default: the prompt)")
-  .option("--negative-prompt <text>", "what the image should not show")
-  .option("--negative-prompt-2 <text>", "for the second CLIP")
-  .option("--negative-prompt-3 <text>", "for T5")
-  .option("--num-inference-steps <n>", "denoising steps (default: 28)", integer)
-  .option("--sigmas <list>", "custom schedule, falling, separated by commas", numbers)
-  .option("--guidance-scale <x>", "1 or less: no guidance (default: 7)", number)
-  .option("--height <pixels>", "default: the model's own", integer)
-  .option("--width <pixels>", "default: the model's own", integer)
-  .option("--seed <n>", "as torch.Generator().manual_seed; image k uses seed + k", integer)
-  .option("--num-images-per-prompt <n>", "default: 1", integer)
-  .option("--max-sequence-length <n>", "tokens for T5 (default: 256 or the model's limit)", integer)
-  .option("--skip-guidance-layers <list>", "skip-layer guidance: blocks, by commas", numbers)
-  .option("--skip-layer-guidance-scale <x>", "default: 2.8", number)
-  .option("--skip-layer-guidance-start <x>", "fraction of the steps (default: 0.01)", number)
-  .option("--skip-layer-guidance-stop <x>", "fraction of the steps (default: 0.2)", number)
+  .addOption(weightsOption());
+// The prompt is the argument.
+addRequestOptions(generateCommand, rows.map(({ name }) => name).filter((name) => name !== "prompt"))
   .option("--output <file>", "several images: -1, -2, ... before the ending", "image.png")
   .option("--dry-run", "print what would be done as JSON, without a GPU")
   .addOption(
@@ -117,14 +86,12 @@ program.command("generate")
   .addOption(noInstallOption())
   .action(generate);
 
-program.command("tune")
+const tuneCommand = program.command("tune")
   .description("Time kernels and batch sizes on this adapter, for later generating and serving.")
   .option("--model <dir>", "model in the diffusers layout", defaultModel)
   .addOption(backendOption())
-  .addOption(weightsOption())
-  .option("--height <pixels>", "default: the model's own", integer)
-  .option("--width <pixels>", "default: the model's own", integer)
-  .option("--max-sequence-length <n>", "tokens for T5 (default: 256 or the model's limit)", integer)
+  .addOption(weightsOption());
+addRequestOptions(tuneCommand, ["height", "width", "maxSequenceLength"])
   .option(
     "--seconds <n>",
     "for kernels, and for batches, each (default: as long as it takes)",
@@ -159,7 +126,7 @@ try {
 }
 
 async function generate(prompt: string, flags: GenerateFlags): Promise<void> {
-  const request = toRequest(prompt, flags);
+  const request = { ...requestOptions(flags), prompt };
   const source = directorySource(flags.model);
   if (flags.dryRun) {
     console.log(JSON.stringify(await dryRun(source, request, flags.weights), null, 2));
@@ -208,9 +175,6 @@ async function open(
 }
 
 interface TuneFlags extends EngineFlags {
-  readonly height?: number;
-  readonly width?: number;
-  readonly maxSequenceLength?: number;
   readonly seconds?: number;
 }
 
@@ -218,8 +182,8 @@ async function tune(flags: TuneFlags): Promise<void> {
   if (!await ensureAdapter({ install: flags.install, log: (line) => console.error(line) })) {
     return await startAgain();
   }
-  const { height, width, maxSequenceLength, seconds = Infinity } = flags;
-  const request = { height, width, maxSequenceLength };
+  const { seconds = Infinity } = flags;
+  const request = requestOptions(flags);
   const source = directorySource(flags.model);
   const started = performance.now();
   const engine = await open(source, flags, {
@@ -295,27 +259,6 @@ async function exportModel(model: string, { output, dtype, only }: ExportFlags):
   }
 }
 
-function toRequest(prompt: string, flags: GenerateFlags): GenerateRequest {
-  const { skipGuidanceLayers: layers } = flags;
-  const options = {
-    scale: flags.skipLayerGuidanceScale,
-    start: flags.skipLayerGuidanceStart,
-    stop: flags.skipLayerGuidanceStop,
-  };
-  const given = Object.entries(options).filter(([, value]) => value !== undefined);
-  if (!layers && given.length) {
-    throw new InvalidRequestError(
-      "skip_guidance_layers",
-      `--skip-layer-guidance-${given[0]![0]} needs --skip-guidance-layers`,
-    );
-  }
-  return {
-    ...flags,
-    prompt,
-    skipLayerGuidance: layers && { layers, ...Object.fromEntries(given) },
-  };
-}
-
 type Progress = NonNullable<NonNullable<Parameters<Engine["generate"]>[1]>["onProgress"]>;
 
 /** A bar on a terminal, plain lines elsewhere; both on standard error. */
@@ -345,7 +288,7 @@ async function withProgress<T>(work: (onProgress: Progress) => Promise<T>): Prom
 async function save(result: GenerateResult, output: string): Promise<void> {
   for (const [k, image] of result.images.entries()) {
     const path = result.images.length === 1 ? output : output.replace(/\.png$/, `-${k + 1}.png`);
-    const parameters = toParameters({ ...result.parameters, seed: image.seed });
+    const parameters = imageParameters(result.parameters, image.seed);
     await Deno.writeFile(path, encodePng(image, { parameters: asciiJson(parameters) }));
     console.log(`${path} (seed ${image.seed})`);
   }
@@ -386,24 +329,6 @@ async function startAgain(): Promise<void> {
     stdin: "inherit",
   }).spawn().status;
   Deno.exit(code);
-}
-
-function number(text: string): number {
-  const value = Number(text);
-  if (text.trim() === "" || !Number.isFinite(value)) {
-    throw new InvalidArgumentError("Not a number.");
-  }
-  return value;
-}
-
-function integer(text: string): number {
-  const value = number(text);
-  if (!Number.isSafeInteger(value)) throw new InvalidArgumentError("Not an integer.");
-  return value;
-}
-
-function numbers(text: string): number[] {
-  return text.split(",").map(number);
 }
 
 function names(text: string): string[] {

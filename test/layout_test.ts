@@ -50,6 +50,7 @@ const allowed: Record<string, readonly string[]> = {
 const contracts = [
   "src/requests/errors.ts",
   "src/requests/types.ts",
+  "src/requests/fields.ts",
   "src/requests/model_info.ts",
   "src/image/rgb_image.ts",
   "src/engine/types.ts",

@@ -12,7 +12,8 @@ import type {
   TransformerComponent,
 } from "../models/sd3/components.ts";
 import { type GuidedStepRecord, packSteps } from "../ops/guided_step.ts";
-import type { SkipLayerGuidance } from "../requests/types.ts";
+import type { SkipLayerGuidance } from "../requests/model_info.ts";
+import type { ResolvedRequest } from "../requests/types.ts";
 
 /** What the scheduler says of one step; see `GuidedStepRecord` for the coefficients' formula. */
 export interface ScheduledStep {
@@ -21,6 +22,13 @@ export interface ScheduledStep {
   readonly sample: number;
   readonly velocity: number;
   readonly noise: number;
+}
+
+/** The four fields together; nothing where no blocks are skipped. */
+export function skipLayerGuidance(request: ResolvedRequest): SkipLayerGuidance | undefined {
+  const { skipGuidanceLayers: layers, skipLayerGuidanceScale: scale } = request;
+  const { skipLayerGuidanceStart: start, skipLayerGuidanceStop: stop } = request;
+  return layers && { layers, scale: scale!, start: start!, stop: stop! };
 }
 
 /** One image on its way: plain state of its request, moved forward by the loop. */

@@ -5,7 +5,8 @@ import { MemoryPlanner } from "./memory_planner.ts";
 import { chooseBackends, inspectDirectory } from "../backends/choice.ts";
 import { describeModel } from "../models/mod.ts";
 import { tokenize } from "../models/sd3/tokenize.ts";
-import { toParameters } from "../requests/parameters.ts";
+import { toJson } from "../requests/json.ts";
+import { defaultRequestLimits } from "../requests/model_info.ts";
 import { resolveRequest } from "../requests/request.ts";
 import { scheduleSteps } from "../pipeline/schedule.ts";
 import type { GenerateRequest } from "../requests/types.ts";
@@ -17,7 +18,7 @@ export async function dryRun(
   weightType: WeightType = "auto",
 ) {
   const model = await describeModel(source);
-  const resolved = resolveRequest(request, model.info);
+  const resolved = resolveRequest(request, { model: model.info, limits: defaultRequestLimits });
   const { maxSequenceLength } = resolved;
   const tokenized = async (triple: readonly [string, string, string]) =>
     await tokenize(model.tokenizers, triple, maxSequenceLength);
@@ -43,7 +44,7 @@ export async function dryRun(
     model: model.info.name,
     ...(model.info.variant && { variant: model.info.variant }),
     weight_type: weightType,
-    parameters: toParameters(resolved),
+    parameters: toJson(resolved),
     seeds: Array.from({ length: resolved.numImagesPerPrompt }, (_, k) => resolved.seed + k),
     tokens: ids(prompt),
     negative_tokens: ids(negative),

@@ -19,6 +19,7 @@ import { loadModel, type OnnxBackend } from "../backends/load.ts";
 import { type MemoryPlan, MemoryPlanner } from "./memory_planner.ts";
 import { describeModel } from "../models/mod.ts";
 import { networks } from "../models/sd3/networks.ts";
+import type { RequestRules } from "../requests/model_info.ts";
 import { resolveRequest } from "../requests/request.ts";
 import { type PipelineOptions, StableDiffusion3Pipeline } from "../pipeline/stable_diffusion_3.ts";
 import { Tuning, type TuningOptions } from "./tuning.ts";
@@ -157,9 +158,13 @@ class LocalEngine implements Engine {
     this.closed = Promise.race([this.#close.promise, gpu.lost, ...failures]);
   }
 
+  get #rules(): RequestRules {
+    return { model: this.#pipeline.model.info, limits: this.#pipeline.limits };
+  }
+
   /** Measures what a request of the default size takes, for the status; nothing if it cannot run. */
   async planDefault(): Promise<void> {
-    const request = resolveRequest({ prompt: "" }, this.#pipeline.model.info);
+    const request = resolveRequest({ prompt: "" }, this.#rules);
     const plan = await this.#planIfPossible(request);
     if (!plan) return;
     this.#defaultRequest = {
@@ -175,7 +180,7 @@ class LocalEngine implements Engine {
    */
   async measureBatches(tuning: Tuning, signal?: AbortSignal): Promise<void> {
     const asked = { prompt: "", ...tuning.request };
-    const request = resolveRequest(asked, this.#pipeline.model.info);
+    const request = resolveRequest(asked, this.#rules);
     const tokens = this.#tokens(request);
     if (tuning.batchSeconds <= 0 || this.#limits.isSettled(tokens)) return;
     const plan = await this.#planIfPossible(request);
@@ -201,28 +206,31 @@ class LocalEngine implements Engine {
     }
   }
 
-  generate(request: GenerateRequest, options: GenerateOptions = {}): Promise<GenerateResult> {
-    const result = this.#generate(request, options);
+  async generate(request: GenerateRequest, options?: GenerateOptions): Promise<GenerateResult> {
+    return await this.run(resolveRequest(request, this.#rules), options);
+  }
+
+  run(request: ResolvedRequest, options: GenerateOptions = {}): Promise<GenerateResult> {
+    const result = this.#run(request, options);
     const ended = result.catch(() => {}).finally(() => this.#running.delete(ended));
     this.#running.add(ended);
     return result;
   }
 
-  async #generate(request: GenerateRequest, options: GenerateOptions): Promise<GenerateResult> {
+  async #run(request: ResolvedRequest, options: GenerateOptions): Promise<GenerateResult> {
     const started = performance.now();
     this.#total++;
     const closing = this.#closing.signal;
     const signal = options.signal ? AbortSignal.any([options.signal, closing]) : closing;
     signal.throwIfAborted();
-    const resolved = resolveRequest(request, this.#pipeline.model.info);
-    const plan = await this.#plan(resolved, Boolean(options.previewEvery && options.onProgress));
+    const plan = await this.#plan(request, Boolean(options.previewEvery && options.onProgress));
     const { onProgress } = options;
     const leave = await this.#admission.admit(this.#need(plan), { signal, onProgress });
     const queued = (performance.now() - started) / 1000;
     this.#active++;
     try {
       onProgress?.({ type: "queued", position: 0 });
-      const result = await this.#pipeline.generate(resolved, { ...options, signal });
+      const result = await this.#pipeline.run(request, { ...options, signal });
       const { timings } = result;
       return { ...result, timings: { ...timings, queued, total: queued + timings.total } };
     } finally {
@@ -235,7 +243,7 @@ class LocalEngine implements Engine {
     const { ledger } = this.#gpu;
     const { hits, misses } = this.#pipeline.promptCache;
     return {
-      model: this.#pipeline.model.info,
+      ...this.#rules,
       backends: Object.fromEntries(
         [...this.#backends].map(([network, kind]) => [networks[network].name, kind]),
       ),

@@ -12,6 +12,7 @@ import { BindingLimitError } from "../gpu/errors.ts";
 import { elements } from "../gpu/tensor.ts";
 import { InvalidRequestError } from "../requests/errors.ts";
 import { layOutModel, type PlacementOptions } from "../backends/load.ts";
+import { skipLayerGuidance } from "../denoise/batch_step.ts";
 import type { Components } from "../models/sd3/components.ts";
 import type { ModelDescription } from "../models/sd3/describe.ts";
 import { StableDiffusion3Pipeline } from "../pipeline/stable_diffusion_3.ts";
@@ -88,7 +89,7 @@ export class MemoryPlanner {
 
   /** Plans one request; requests of one shape share their plan. */
   plan(request: ResolvedRequest, options: PlanOptions): Promise<MemoryPlan> {
-    const { height, width, maxSequenceLength, numImagesPerPrompt, skipLayerGuidance } = request;
+    const { height, width, maxSequenceLength, numImagesPerPrompt } = request;
     const key = JSON.stringify([
       height,
       width,
@@ -96,7 +97,7 @@ export class MemoryPlanner {
       numImagesPerPrompt,
       request.guidanceScale > 1,
       hasNegativePrompt(request),
-      skipLayerGuidance?.layers,
+      request.skipGuidanceLayers,
       options,
     ]);
     let plan = this.#plans.get(key);
@@ -151,14 +152,14 @@ export class MemoryPlanner {
       promptCacheBytes: 0,
       decodeBytes: this.#decodeBytes,
     });
-    const skip = request.skipLayerGuidance;
     const trial = {
       ...request,
       prompt: "a",
       sigmas: undefined,
       // Enough steps for one with layers skipped.
-      numInferenceSteps: skip ? 3 : 1,
-      skipLayerGuidance: skip && { ...skip, start: 0.1, stop: 0.5 },
+      numInferenceSteps: request.skipGuidanceLayers ? 3 : 1,
+      skipLayerGuidanceStart: 0.1,
+      skipLayerGuidanceStop: 0.5,
     };
     const shape = pipeline.latentShape(request.height, request.width);
     const steps = pipeline.schedule(trial);
@@ -173,7 +174,7 @@ export class MemoryPlanner {
       pipeline.batcher.denoise({
         ...{ latents, text, negativeText, steps, drawNoise },
         guidanceScale: request.guidanceScale,
-        skipLayerGuidance: trial.skipLayerGuidance,
+        skipLayerGuidance: skipLayerGuidance(trial),
       })
     ));
     release();

@@ -4,7 +4,7 @@
  * here can cross a worker boundary.
  */
 import type { RgbImage } from "../image/rgb_image.ts";
-import type { ModelInfo } from "../requests/model_info.ts";
+import type { RequestRules } from "../requests/model_info.ts";
 import type { GenerateRequest, ResolvedRequest } from "../requests/types.ts";
 
 /** What a waiting caller hears: its place in line, then each step that all its images have done. */
@@ -119,8 +119,7 @@ export interface TuningReport {
   readonly problem?: string | undefined;
 }
 
-export interface EngineStatus {
-  readonly model: ModelInfo;
+export interface EngineStatus extends RequestRules {
   /** What runs each network: "wgsl" or "onnx". */
   readonly backends?: Readonly<Record<string, string>> | undefined;
   /** What the weights were asked to be in GPU memory: "auto", "f32", "q8_0" or "q4_0". */
@@ -142,6 +141,8 @@ export interface EngineStatus {
 export interface Engine {
   /** Rejects with `InvalidRequestError`, `BusyError`, the signal's reason, or a GPU error. */
   generate(request: GenerateRequest, options?: GenerateOptions): Promise<GenerateResult>;
+  /** As `generate`, for a request that `resolveRequest` made for this engine's model and limits. */
+  run(request: ResolvedRequest, options?: GenerateOptions): Promise<GenerateResult>;
   status(): EngineStatus;
   /** Settles when the engine can no longer answer: undefined after `close()`, else the cause. */
   readonly closed: Promise<Error | undefined>;

@@ -30,8 +30,8 @@ import { modelsRoute } from "./routes/models.ts";
 import { openApiRoute } from "./routes/openapi.ts";
 import { rootRoute, staticFile } from "./routes/root.ts";
 import { statusRoute } from "./routes/status.ts";
-import { toParameters } from "../requests/parameters.ts";
-import { fieldLimits } from "./schemas.ts";
+import { rows } from "../requests/fields.ts";
+import { toJson } from "../requests/json.ts";
 import { rejectInvalid } from "./validation.ts";
 
 /** Characters of a path in the log; nothing that is served has a longer one. */
@@ -71,8 +71,7 @@ export interface ServerApp {
 export function createApp(options: AppOptions): ServerApp {
   const { engine, config, images, log, encodePng } = options;
   const engineHealth = options.engineHealth ?? (() => ({ ready: true, state: "ready" }));
-  const loaded = engine.status().model;
-  const model = { ...loaded, name: config.modelName ?? loaded.name };
+  const { model, limits } = engine.status();
   const metrics = new Metrics();
   const reported = new WeakSet<object>();
   const jobs = new Jobs(engine, config, observeJobs(config, log, metrics, reported));
@@ -86,8 +85,8 @@ export function createApp(options: AppOptions): ServerApp {
     log,
     encodePng,
     health: () => jobs.draining ? { ready: false, state: "shutting down" } : engineHealth(),
-    model,
-    limits: fieldLimits(config, model),
+    model: { ...model, name: config.modelName ?? model.name },
+    limits,
     guard: {
       key: requireKey(config.apiKey),
       body: jsonBody({ maxBytes: config.maxBodyBytes, timeoutSeconds: config.bodyTimeout }),
@@ -178,8 +177,7 @@ function observeJobs(
 ): JobObserver {
   return ({ id, outcome, request, seconds, result, error }) => {
     metrics.ended(outcome, result?.images.length ?? 0, result?.timings);
-    const parameters = result === undefined ? {} : toParameters(result.parameters);
-    const shown = Object.entries(parameters).filter(([name]) => !name.includes("prompt"));
+    const texts = rows.filter(({ field }) => field.kind === "text").map(({ json }) => json);
     const refused = error === undefined ? undefined : toErrorResponse(error);
     if (error instanceof Error) reported.add(error);
     log({
@@ -188,15 +186,11 @@ function observeJobs(
       job: id,
       outcome,
       seconds: Number(seconds.toFixed(6)),
-      ...(config.logPrompts && {
-        prompt: request.prompt,
-        ...(request.negativePrompt !== undefined && { negative_prompt: request.negativePrompt }),
-      }),
+      ...(config.logPrompts && { prompt: request.prompt, negative_prompt: request.negativePrompt }),
       ...(result && {
-        parameters: {
-          ...Object.fromEntries(shown),
-          num_images_per_prompt: result.parameters.numImagesPerPrompt,
-        },
+        parameters: Object.fromEntries(
+          Object.entries(toJson(request)).filter(([name]) => !texts.includes(name)),
+        ),
         seeds: result.images.map((image) => image.seed),
         timings: result.timings,
       }),

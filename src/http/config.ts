@@ -1,10 +1,11 @@
 /** The server's configuration: one table of flags, each of which is an environment variable too. */
 
+import type { RequestLimits } from "../requests/model_info.ts";
 import { type WeightType, weightTypes } from "../weights/plan.ts";
 import { Command, CommanderError, InvalidArgumentError, Option } from "commander";
 import { ConfigExit } from "./errors.ts";
 
-export interface ServerConfig {
+export interface ServerConfig extends RequestLimits {
   /** Folder of the model that answers requests. */
   readonly model: string;
   /** Name under which the model is published; the folder's name if absent. */
@@ -39,12 +40,6 @@ export interface ServerConfig {
   readonly maxBodyBytes: number;
   /** Seconds that a client may take to send its body. */
   readonly bodyTimeout: number;
-  /** Pixels of a side. */
-  readonly maxSize: number;
-  readonly maxSteps: number;
-  readonly maxImages: number;
-  /** Characters (UTF-16 units) of each prompt field. */
-  readonly maxPromptLength: number;
   /** Seconds that running requests get to finish after SIGTERM or SIGINT. */
   readonly drainSeconds: number;
   readonly logPrompts: boolean;

@@ -3,14 +3,13 @@
 import type { Env, MiddlewareHandler } from "hono";
 import type { OpenAPIHono } from "@hono/zod-openapi";
 import type { Engine } from "../engine/types.ts";
-import type { ModelInfo } from "../requests/model_info.ts";
+import type { RequestRules } from "../requests/model_info.ts";
 import type { ServerConfig } from "./config.ts";
 import type { ImageStore } from "./images.ts";
 import type { Jobs } from "./jobs.ts";
 import type { Logger } from "./log.ts";
 import type { Metrics } from "./metrics.ts";
 import type { EncodePng } from "./png_encoder.ts";
-import type { FieldLimits } from "./schemas.ts";
 
 /** Whether requests would be answered now, and if not, why. */
 export interface Health {
@@ -19,7 +18,8 @@ export interface Health {
   readonly state: string;
 }
 
-export interface AppContext {
+/** The rules name the model as it is published. */
+export interface AppContext extends RequestRules {
   readonly config: ServerConfig;
   readonly engine: Engine;
   readonly jobs: Jobs;
@@ -28,9 +28,6 @@ export interface AppContext {
   readonly log: Logger;
   readonly encodePng: EncodePng;
   readonly health: () => Health;
-  /** The model's facts with the name under which it is published. */
-  readonly model: ModelInfo;
-  readonly limits: FieldLimits;
   /** Middleware of routes that generate: the key, then the body. */
   readonly guard: { readonly key: MiddlewareHandler; readonly body: MiddlewareHandler };
   /** Errors that a job's log line has told already. */

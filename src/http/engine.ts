@@ -6,7 +6,9 @@
 
 import { DeviceLostError } from "../gpu/errors.ts";
 import type { Engine, EngineStatus, GenerateOptions, GenerateResult } from "../engine/types.ts";
-import type { GenerateRequest } from "../requests/types.ts";
+import type { RequestLimits } from "../requests/model_info.ts";
+import { resolveRequest } from "../requests/request.ts";
+import type { GenerateRequest, ResolvedRequest } from "../requests/types.ts";
 import { connectEngine } from "../engine/worker/client.ts";
 import type { ServerConfig } from "./config.ts";
 import type { Health } from "./context.ts";
@@ -21,6 +23,7 @@ export interface EngineOptions extends
   > {
   /** Bits of the SIMD vectors that the driver was asked for. */
   readonly vectorBits?: number | undefined;
+  readonly limits: RequestLimits;
   /** As many as this server lets in: who is admitted may wait for memory, and is not refused. */
   readonly maxWaiting: number;
 }
@@ -42,9 +45,11 @@ export function startEngine(
   vectorBits?: number,
 ): Promise<SupervisedEngine> {
   const { model, backend, weights, gpuMemory, maxBatch, tune, tuningFile } = config;
+  const { maxSize, maxSteps, maxImages, maxPromptLength } = config;
   const maxWaiting = config.maxConcurrency;
   const options: EngineOptions = {
     ...{ model, backend, weights, gpuMemory, maxBatch, tune, tuningFile },
+    limits: { maxSize, maxSteps, maxImages, maxPromptLength },
     vectorBits,
     maxWaiting,
   };
@@ -109,6 +114,10 @@ export class SupervisedEngine implements Engine {
   }
 
   async generate(request: GenerateRequest, options?: GenerateOptions): Promise<GenerateResult> {
+    return await this.run(resolveRequest(request, this.#lastStatus), options);
+  }
+
+  async run(request: ResolvedRequest, options?: GenerateOptions): Promise<GenerateResult> {
     if (this.#state !== "ready") {
       throw new UnavailableError(
         this.#state === "reopening"
@@ -119,7 +128,7 @@ export class SupervisedEngine implements Engine {
     }
     const engine = this.#current;
     try {
-      const result = await engine.generate(request, options);
+      const result = await engine.run(request, options);
       this.#attempts = 0;
       return result;
     } catch (error) {

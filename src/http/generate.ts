@@ -2,14 +2,14 @@
 
 import type { Context } from "hono";
 import type { GeneratedImage, GenerateResult } from "../engine/types.ts";
-import type { GenerateRequest } from "../requests/types.ts";
+import type { ResolvedRequest } from "../requests/types.ts";
 import type { AppContext, AppEnv } from "./context.ts";
 import { type ErrorBody, toErrorResponse } from "./errors.ts";
 import type { Job } from "./jobs.ts";
 import type { JobEvent } from "./job_events.ts";
 import { eventStream } from "./sse.ts";
 import { baseUrl } from "./public_url.ts";
-import { toParameters } from "../requests/parameters.ts";
+import { imageParameters, toJson } from "../requests/json.ts";
 
 export interface JobOptions {
   readonly id?: string | undefined;
@@ -20,7 +20,7 @@ export interface JobOptions {
 export function submitJob(
   c: Context<AppEnv>,
   { jobs, metrics }: AppContext,
-  request: GenerateRequest,
+  request: ResolvedRequest,
   options: JobOptions = {},
 ): Job {
   let job: Job;
@@ -46,7 +46,7 @@ export function submitJob(
 export function streamJob(
   c: Context<AppEnv>,
   context: AppContext,
-  request: GenerateRequest,
+  request: ResolvedRequest,
   options: JobOptions,
   word: (event: JobEvent, job: Job) => AsyncIterable<readonly [name: string, data: object]>,
 ): Response {
@@ -75,7 +75,7 @@ export function describeResult(
 ) {
   return {
     seeds: result.images.map((image) => image.seed),
-    parameters: toParameters(result.parameters),
+    parameters: toJson(result.parameters),
     timings: result.timings,
     memory: result.memory,
     truncated: [...result.truncated],
@@ -93,12 +93,7 @@ export function toPng(
   result: GenerateResult,
   image: GeneratedImage,
 ): Promise<Uint8Array<ArrayBuffer>> {
-  const parameters = {
-    ...toParameters(result.parameters),
-    seed: image.seed,
-    num_images_per_prompt: 1,
-    model: model.name,
-  };
+  const parameters = { ...imageParameters(result.parameters, image.seed), model: model.name };
   return encodePng(image, { parameters: JSON.stringify(parameters) });
 }
 

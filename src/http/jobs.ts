@@ -5,7 +5,7 @@
 
 import { BusyError, InvalidRequestError } from "../requests/errors.ts";
 import type { Engine, GenerateResult, ProgressEvent, RequestCounts } from "../engine/types.ts";
-import type { GenerateRequest } from "../requests/types.ts";
+import type { ResolvedRequest } from "../requests/types.ts";
 import { CancelledError, UnavailableError } from "./errors.ts";
 import { type JobEvent, JobEvents } from "./job_events.ts";
 
@@ -41,7 +41,7 @@ export type JobOutcome = "completed" | "cancelled" | "failed";
 export type JobObserver = (ended: {
   readonly id: string;
   readonly outcome: JobOutcome;
-  readonly request: GenerateRequest;
+  readonly request: ResolvedRequest;
   readonly seconds: number;
   readonly result?: GenerateResult | undefined;
   readonly error?: unknown;
@@ -49,7 +49,7 @@ export type JobObserver = (ended: {
 
 interface Entry {
   readonly id: string;
-  readonly request: GenerateRequest;
+  readonly request: ResolvedRequest;
   readonly options: SubmitOptions;
   readonly controller: AbortController;
   readonly submitted: number;
@@ -97,7 +97,7 @@ export class Jobs {
    * @throws {BusyError} if the queue is full; says when to come back
    * @throws {InvalidRequestError} if the client's own job name is in use
    */
-  submit(request: GenerateRequest, options: SubmitOptions = {}): Job {
+  submit(request: ResolvedRequest, options: SubmitOptions = {}): Job {
     if (this.#draining) throw new UnavailableError("The server is shutting down");
     const id = options.id ?? crypto.randomUUID();
     if (this.#running.has(id) || this.#waiting.has(id)) {
@@ -218,7 +218,7 @@ export class Jobs {
     const started = performance.now();
     const { signal } = entry.controller;
     try {
-      const result = await this.#engine.generate(entry.request, {
+      const result = await this.#engine.run(entry.request, {
         signal,
         onProgress: (event) => this.#report(entry, event),
         previewEvery: entry.options.previewEvery,

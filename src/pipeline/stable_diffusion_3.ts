@@ -11,13 +11,14 @@ import type { Components, PreparedText } from "../models/sd3/components.ts";
 import { TorchCpuGenerator } from "../random/torch_cpu.ts";
 import type { Scheduler } from "../schedulers/mod.ts";
 import { encodePrompt, type PromptTokens } from "../models/sd3/embed_prompt.ts";
-import type { ScheduledStep } from "../denoise/batch_step.ts";
+import { type ScheduledStep, skipLayerGuidance } from "../denoise/batch_step.ts";
 import { DecodeStage } from "./decode_stage.ts";
 import { type BatcherOptions, DenoiseBatcher } from "../denoise/batcher.ts";
 import type { ModelDescription } from "../models/sd3/describe.ts";
 import { type PromptTriple, t5Length, tokenize } from "../models/sd3/tokenize.ts";
 import { PreviewProjection, Previews } from "./previews.ts";
 import { PromptCache, type TextLease } from "./prompt_cache.ts";
+import { defaultRequestLimits, type RequestLimits } from "../requests/model_info.ts";
 import { resolveRequest } from "../requests/request.ts";
 import { scheduleSteps } from "./schedule.ts";
 import type {
@@ -29,6 +30,8 @@ import type {
 import type { GenerateRequest, ResolvedRequest } from "../requests/types.ts";
 
 export interface PipelineOptions extends Pick<BatcherOptions, "onTurn" | "encodeAhead"> {
+  /** What requests may ask for, of what the model can do. */
+  readonly limits?: RequestLimits | undefined;
   /** Bytes of prompt embeddings kept for later requests. */
   readonly promptCacheBytes?: number | undefined;
   /** Most samples in one step of images of this many tokens. */
@@ -43,6 +46,7 @@ const defaultMaxBatch = 8;
 export class StableDiffusion3Pipeline {
   readonly gpu: Gpu;
   readonly model: ModelDescription;
+  readonly limits: RequestLimits;
   readonly components: Components;
   /** The template: requests work on clones. */
   readonly scheduler: Scheduler;
@@ -59,6 +63,7 @@ export class StableDiffusion3Pipeline {
   ) {
     this.gpu = gpu;
     this.model = model;
+    this.limits = options.limits ?? defaultRequestLimits;
     this.components = components;
     this.scheduler = model.scheduler;
     this.promptCache = new PromptCache({
@@ -83,10 +88,16 @@ export class StableDiffusion3Pipeline {
    * a GPU error that this request's own work caused
    */
   async generate(request: GenerateRequest, options: GenerateOptions = {}): Promise<GenerateResult> {
+    options.signal?.throwIfAborted();
+    const rules = { model: this.model.info, limits: this.limits };
+    return await this.run(resolveRequest(request, rules), options);
+  }
+
+  /** As `generate`, for a request that is resolved for this model and its limits already. */
+  async run(resolved: ResolvedRequest, options: GenerateOptions = {}): Promise<GenerateResult> {
     const { signal } = options;
     signal?.throwIfAborted();
     const started = performance.now();
-    const resolved = resolveRequest(request, this.model.info);
     const steps = this.schedule(resolved);
 
     const prompts = await this.encode(resolved, signal);
@@ -253,7 +264,7 @@ export class StableDiffusion3Pipeline {
         text,
         negativeText,
         guidanceScale: request.guidanceScale,
-        skipLayerGuidance: request.skipLayerGuidance,
+        skipLayerGuidance: skipLayerGuidance(request),
         steps,
         drawNoise: () => generators[k]!.randn(elements(tensor.shape)),
         signal: both,

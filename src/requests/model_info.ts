@@ -1,4 +1,14 @@
-import type { SkipLayerGuidance } from "./types.ts";
+/** Skip-layer guidance as diffusers has it. */
+export interface SkipLayerGuidance {
+  /** Indices of the transformer blocks left out of the extra prediction, rising. */
+  readonly layers: readonly number[];
+  /** Weight of `(conditional - skipped)`. */
+  readonly scale: number;
+  /** Active while `step > start * steps`, as a fraction of the steps. */
+  readonly start: number;
+  /** Active while `step < stop * steps`. */
+  readonly stop: number;
+}
 
 /** What a loaded model says of itself: defaults and limits that a request is resolved against. */
 export interface ModelInfo {
@@ -21,10 +31,34 @@ export interface ModelInfo {
   readonly sizeMultiple: number;
   /** Largest height or width that the positional table covers, in pixels. */
   readonly maxSize: number;
-  /** Transformer blocks, for `skipLayerGuidance.layers`. */
+  /** Transformer blocks, for `skipGuidanceLayers`. */
   readonly numLayers: number;
   /** False where the transformer is an ONNX graph, which cannot leave layers out. */
   readonly skipsLayers?: boolean | undefined;
   /** Upper bound of `maxSequenceLength`. */
   readonly maxSequenceLength: number;
+}
+
+/** What is allowed of what the model can do: the operator's choice, and what the status publishes. */
+export interface RequestLimits {
+  /** Pixels of a side. */
+  readonly maxSize: number;
+  readonly maxSteps: number;
+  readonly maxImages: number;
+  /** Characters (UTF-16 units) of each prompt field. */
+  readonly maxPromptLength: number;
+}
+
+/** Where no operator says otherwise. */
+export const defaultRequestLimits: RequestLimits = {
+  maxSize: 16_384,
+  maxSteps: 1000,
+  maxImages: 64,
+  maxPromptLength: 100_000,
+};
+
+/** What a request is resolved against; an engine's status has both. */
+export interface RequestRules {
+  readonly model: ModelInfo;
+  readonly limits: RequestLimits;
 }

@@ -1,5 +1,6 @@
 import { EventSourceParserStream } from "eventsource-parser/stream";
 import type { MemoryReport, RequestCounts } from "../engine/types.ts";
+import type { FieldFacts } from "../requests/fields.ts";
 import { RunError } from "./errors.ts";
 
 /** What `GET /api/status` tells, as far as the page uses it. Bytes are numbers. */
@@ -14,21 +15,7 @@ export interface ServerStatus {
     readonly architecture: string;
     readonly description: string;
   };
-  readonly defaults: {
-    readonly height: number;
-    readonly width: number;
-    readonly num_inference_steps: number;
-    readonly guidance_scale: number;
-    readonly max_sequence_length: number;
-  };
-  readonly limits: {
-    readonly max_height: number;
-    readonly max_width: number;
-    readonly size_multiple: number;
-    readonly max_num_inference_steps: number;
-    readonly max_num_images_per_prompt: number;
-    readonly max_sequence_length: number;
-  };
+  readonly fields: Readonly<Record<string, FieldFacts>>;
 }
 
 /** One server-sent event of the inference route. */

@@ -1,6 +1,8 @@
 import { DeviceLostError } from "../gpu/errors.ts";
 import { BusyError, InvalidRequestError } from "../requests/errors.ts";
 import type { Engine } from "../engine/types.ts";
+import { fieldFacts } from "../requests/fields.ts";
+import { imageParameters } from "../requests/json.ts";
 import type { GenerateRequest } from "../requests/types.ts";
 import { WorkerDiedError } from "../engine/errors.ts";
 import { type Opening, openInWorker, unlessAborted } from "./browser_engine.ts";
@@ -14,7 +16,6 @@ import { toDataUrl, toPngBlob } from "./pixels.ts";
 import type { FormModel } from "./request_form.ts";
 import { type Runner, type RunOptions, type RunResult } from "./runner.ts";
 import type { StripState } from "./status_strip.ts";
-import { requestOfImage, toWire } from "./wire.ts";
 import { webgpuProblem } from "./webgpu_support.ts";
 import { RunError } from "./errors.ts";
 
@@ -76,10 +77,11 @@ export class BrowserPlace implements Runner {
       const text = this.#opening === undefined ? "No model loaded" : "Loading the model";
       return { strip: { state: "wait", text } };
     }
-    const { model, adapter, memory, requests } = this.#engine.status();
+    const status = this.#engine.status();
+    const { model, adapter, memory, requests } = status;
     return {
       strip: { state: "ready", status: { model: model.name, adapter, memory, requests } },
-      model: { ...model.defaults, sizeMultiple: model.sizeMultiple, maxSize: model.maxSize },
+      model: fieldFacts(status),
     };
   }
 
@@ -112,8 +114,8 @@ export class BrowserPlace implements Runner {
       return {
         images: await Promise.all(images.map(async (image) => {
           // The same words as in a file of the server: how to draw this image alone.
-          const request = { ...toWire(requestOfImage(parameters, image.seed)), model };
-          const blob = await toPngBlob(image, { parameters: JSON.stringify(request) });
+          const words = { ...imageParameters(parameters, image.seed), model };
+          const blob = await toPngBlob(image, { parameters: JSON.stringify(words) });
           return { blob, seed: image.seed };
         })),
         parameters,

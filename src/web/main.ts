@@ -1,5 +1,5 @@
 /** Puts the page together: the two places that can answer, the status strip, and the studio. */
-import { ServerApi, type ServerStatus } from "./api.ts";
+import { ServerApi } from "./api.ts";
 import { askApiKey, loadApiKey } from "./api_key.ts";
 import { BrowserPlace } from "./browser_place.ts";
 import type { FormModel } from "./request_form.ts";
@@ -69,26 +69,11 @@ function describeServer(state: WatchState): { strip: StripState; model?: FormMod
     return { strip: { state: state.state === "away" ? "away" : "wait", text: state.text } };
   }
   const { status } = state;
-  const model = formModelOf(status);
+  const model = status.fields;
   if (status.state !== "ready") {
     return { strip: { state: "wait", text: `The server is ${status.state}` }, model };
   }
   const { adapter, memory, requests } = status;
   const shown = { model: status.current_model, adapter, memory, requests };
   return { strip: { state: "ready", status: shown }, model };
-}
-
-/** The server's published defaults and limits as the form wants them. */
-function formModelOf({ defaults, limits }: ServerStatus): FormModel {
-  return {
-    width: defaults.width,
-    height: defaults.height,
-    numInferenceSteps: defaults.num_inference_steps,
-    guidanceScale: defaults.guidance_scale,
-    maxSequenceLength: defaults.max_sequence_length,
-    sizeMultiple: limits.size_multiple,
-    maxSize: Math.min(limits.max_width, limits.max_height),
-    maxSteps: limits.max_num_inference_steps,
-    maxImages: limits.max_num_images_per_prompt,
-  };
 }

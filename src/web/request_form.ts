@@ -1,34 +1,16 @@
+import { type FieldFacts, type FieldName, type Row, rows } from "../requests/fields.ts";
+import { toJson } from "../requests/json.ts";
 import type { GenerateRequest } from "../requests/types.ts";
-import { byId, icon } from "./dom.ts";
-import { type SizeLimits, SizeRatios } from "./size_ratios.ts";
+import { byId, el, icon } from "./dom.ts";
+import { SizeRatios } from "./size_ratios.ts";
 import { Slider } from "./slider.ts";
 import { loadDraft, saveDraft } from "./storage.ts";
-import { toWire } from "./wire.ts";
 
-/** What the form must know of the model that answers: its defaults and how sizes step. */
-export interface FormModel extends SizeLimits {
-  readonly numInferenceSteps: number;
-  readonly guidanceScale: number;
-  readonly maxSequenceLength: number;
-  /** Largest number of steps and of images, where there is a limit. */
-  readonly maxSteps?: number | undefined;
-  readonly maxImages?: number | undefined;
-}
+/** What the form must know of the model that answers: what each field takes, by its JSON name. */
+export type FormModel = Readonly<Record<string, FieldFacts>>;
 
-/** The number fields: name on the wire and in the page, name in a request. */
-const NUMBERS = {
-  width: "width",
-  height: "height",
-  num_inference_steps: "numInferenceSteps",
-  guidance_scale: "guidanceScale",
-  max_sequence_length: "maxSequenceLength",
-  seed: "seed",
-  num_images_per_prompt: "numImagesPerPrompt",
-} as const;
-type NumberField = keyof typeof NUMBERS;
-
-const TEXTS = { prompt: "prompt", negative_prompt: "negativePrompt" } as const;
-const FIELDS = [...Object.keys(TEXTS), ...Object.keys(NUMBERS)];
+const names = rows.map(({ json }) => json);
+const isNumber = ({ field }: Row) => field.kind === "whole" || field.kind === "number";
 
 /**
  * The form. A field is read as it stands and judged by whoever runs the request; a refusal comes
@@ -39,9 +21,13 @@ export class RequestForm {
   readonly #error = byId("form-error", HTMLElement);
   readonly #ratios: SizeRatios;
   readonly #sliders: readonly Slider[];
+  /** Inputs whose placeholder is the page's own. */
+  readonly #worded: readonly string[];
   #model: FormModel | undefined;
 
   constructor(onSubmit: (request: GenerateRequest, previewEvery: number) => void) {
+    for (const row of rows) if (document.getElementById(row.json) === null) addField(row);
+    this.#worded = names.filter((name) => this.#field(name).placeholder !== "");
     this.#form.addEventListener("submit", (event) => {
       event.preventDefault();
       this.clearErrors();
@@ -55,7 +41,7 @@ export class RequestForm {
     });
     this.#form.addEventListener("input", (event) => {
       const id = (event.target as HTMLElement).id;
-      if (FIELDS.includes(id)) this.#showFieldError(id, undefined);
+      if (names.includes(id)) this.#showFieldError(id, undefined);
       this.#changed();
     });
     byId("shortcut", HTMLElement).textContent = /Mac|iPhone|iPad/.test(navigator.userAgent)
@@ -68,19 +54,19 @@ export class RequestForm {
       new Slider(range, name, () => this.#showFieldError(name, undefined))
     );
     this.#ratios = new SizeRatios((width, height) => {
-      this.#number("width").value = String(width);
-      this.#number("height").value = String(height);
+      this.#field("width").value = String(width);
+      this.#field("height").value = String(height);
       this.#showFieldError("width", undefined);
       this.#showFieldError("height", undefined);
       this.#changed();
     });
     this.#button("swap", icon("swap"), () => {
-      const width = this.#number("width").value;
-      this.#number("width").value = this.#number("height").value;
-      this.#number("height").value = width;
+      const width = this.#field("width").value;
+      this.#field("width").value = this.#field("height").value;
+      this.#field("height").value = width;
     });
-    this.#button("seed-clear", icon("close"), () => this.#number("seed").value = "");
-    this.#number("num_images_per_prompt").value = "1";
+    this.#button("seed-clear", icon("close"), () => this.#field("seed").value = "");
+    this.#field("num_images_per_prompt").value = "1";
     this.#restore();
   }
 
@@ -88,18 +74,15 @@ export class RequestForm {
   setModel(model: FormModel): void {
     if (JSON.stringify(model) === JSON.stringify(this.#model)) return;
     this.#model = model;
-    const { sizeMultiple: step, maxSize } = model;
-    for (const side of ["width", "height"] as const) {
-      const input = this.#number(side);
-      input.step = input.min = String(step);
-      input.max = String(maxSize);
-      input.placeholder = String(model[side]);
+    for (const row of rows) {
+      const facts = model[row.json];
+      const field = this.#field(row.json);
+      if (facts === undefined) continue;
+      if (!this.#worded.includes(row.json)) field.placeholder = String(facts.default ?? "");
+      if (!isNumber(row)) continue;
+      const { minimum, maximum, step } = facts;
+      Object.assign(field, { min: minimum, max: maximum, ...(step && { step }) });
     }
-    this.#number("num_inference_steps").max = String(model.maxSteps ?? "");
-    this.#number("num_images_per_prompt").max = String(model.maxImages ?? "");
-    this.#number("num_inference_steps").placeholder = String(model.numInferenceSteps);
-    this.#number("guidance_scale").placeholder = String(model.guidanceScale);
-    this.#number("max_sequence_length").placeholder = String(model.maxSequenceLength);
     this.#ratios.offer(model);
     this.#changed();
   }
@@ -114,8 +97,8 @@ export class RequestForm {
   /** Fills the form with a request; what it leaves open becomes the default again. */
   fill(request: GenerateRequest): void {
     this.clearErrors();
-    const values = toWire(request);
-    for (const name of FIELDS) {
+    const values = toJson(request);
+    for (const name of names) {
       this.#field(name).value = values[name] === undefined ? "" : String(values[name]);
     }
     this.#changed();
@@ -123,15 +106,17 @@ export class RequestForm {
   }
 
   clearErrors(): void {
-    for (const name of FIELDS) this.#showFieldError(name, undefined);
+    for (const name of names) this.#showFieldError(name, undefined);
     this.#error.hidden = true;
   }
 
   /** Shows a refusal at its field, or above the button where no field of the form has that name. */
   showError(message: string, param: string | undefined): void {
-    if (param !== undefined && FIELDS.includes(param)) {
-      this.#showFieldError(param, message);
-      const field = this.#field(param);
+    // "sigmas[1]" is the field's second item.
+    const name = param?.replace(/\[.*$/, "");
+    if (name !== undefined && names.includes(name)) {
+      this.#showFieldError(name, message);
+      const field = this.#field(name);
       const details = field.closest("details");
       if (details) details.open = true;
       field.focus();
@@ -143,28 +128,29 @@ export class RequestForm {
 
   /** Reads the fields; text that is no number stays in its field with a message. */
   #read(): GenerateRequest | undefined {
-    const request: Record<string, unknown> = {};
-    for (const [name, key] of Object.entries(TEXTS)) {
-      const value = this.#field(name).value;
-      if (value !== "" || name === "prompt") request[key] = value;
-    }
-    for (const [name, key] of Object.entries(NUMBERS)) {
-      const input = this.#number(name as NumberField);
-      if (input.validity.badInput) {
-        this.showError("This must be a number.", name);
+    const request: Partial<Record<FieldName, unknown>> = {};
+    for (const row of rows) {
+      const { value, validity } = this.#field(row.json);
+      if (row.field.kind === "text") {
+        if (value !== "" || row.field.required) request[row.name] = value;
+        continue;
+      }
+      const numbers = value === "" ? [] : value.split(",").map(Number);
+      if (validity.badInput || numbers.some(Number.isNaN)) {
+        this.showError(
+          `This must be ${isNumber(row) ? "a number" : "numbers by commas"}.`,
+          row.json,
+        );
         return undefined;
       }
-      if (input.value !== "") request[key] = input.valueAsNumber;
+      if (value !== "") request[row.name] = isNumber(row) ? numbers[0] : numbers;
     }
-    return request as unknown as GenerateRequest;
+    return request as GenerateRequest;
   }
 
   #field(name: string): HTMLInputElement | HTMLTextAreaElement {
-    return name in TEXTS ? byId(name, HTMLTextAreaElement) : byId(name, HTMLInputElement);
-  }
-
-  #number(name: NumberField): HTMLInputElement {
-    return byId(name, HTMLInputElement);
+    const element = document.getElementById(name);
+    return element instanceof HTMLTextAreaElement ? element : byId(name, HTMLInputElement);
   }
 
   #select(): HTMLSelectElement {
@@ -198,10 +184,10 @@ export class RequestForm {
   #changed(): void {
     for (const slider of this.#sliders) slider.sync();
     const shown = (side: "width" | "height") =>
-      this.#number(side).value || this.#number(side).placeholder;
+      this.#field(side).value || this.#field(side).placeholder;
     this.#ratios.mark(shown("width"), shown("height"));
     saveDraft(Object.fromEntries([
-      ...FIELDS.map((name) => [name, this.#field(name).value]),
+      ...names.map((name) => [name, this.#field(name).value]),
       ["preview_every", this.#select().value],
     ]));
   }
@@ -209,7 +195,22 @@ export class RequestForm {
   #restore(): void {
     const draft = loadDraft();
     if (draft === undefined) return;
-    for (const name of FIELDS) this.#field(name).value = draft[name] ?? "";
+    for (const name of names) this.#field(name).value = draft[name] ?? "";
     if (draft.preview_every) this.#select().value = draft.preview_every;
   }
+}
+
+/** Puts a field that the page has no place for beside the others of "More". */
+function addField(row: Row): void {
+  const { json, field } = row;
+  const input = field.kind === "text"
+    ? el("textarea", { id: json, rows: 1 })
+    : el("input", { id: json, type: isNumber(row) ? "number" : "text", step: "any" });
+  byId("more-fields", HTMLElement).append(el(
+    "div",
+    { class: "field", title: field.help },
+    el("label", { for: json }, field.label),
+    input,
+    el("p", { class: "error", id: `${json}-error`, hidden: true }),
+  ));
 }

@@ -1,8 +1,8 @@
-import type { GenerateRequest } from "../requests/types.ts";
+import { fromJson, toJson } from "../requests/json.ts";
+import type { GenerateRequest, ResolvedRequest } from "../requests/types.ts";
 import type { Timings, TruncatedPrompt } from "../engine/types.ts";
 import { eventError, type ServerApi } from "./api.ts";
 import { type Runner, type RunOptions, type RunResult } from "./runner.ts";
-import { fromWire, toWire } from "./wire.ts";
 import { RunError } from "./errors.ts";
 
 /** Runs a request on the server: one streamed answer a request, the images fetched at its end. */
@@ -18,7 +18,7 @@ export class ServerRunner implements Runner {
     const { signal, onEvent, previewEvery } = options;
     // Named here, so that it can be cancelled before the server has said a word.
     const job = newJobId();
-    const body = { ...toWire(request), job, preview_every: previewEvery };
+    const body = { ...toJson(request), job, preview_every: previewEvery };
     const cancel = () => {
       this.#api.cancel(job).catch(() => {/* the stream that broke off cancels it as well */});
     };
@@ -55,7 +55,7 @@ export class ServerRunner implements Runner {
     })));
     return {
       images,
-      parameters: fromWire(data.parameters as Record<string, unknown>),
+      parameters: fromJson(data.parameters as Record<string, unknown>) as ResolvedRequest,
       timings: data.timings as Timings,
       truncated: (data.truncated ?? []) as TruncatedPrompt[],
       model: String(data.model),

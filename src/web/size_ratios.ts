@@ -1,17 +1,10 @@
+import type { FieldFacts } from "../requests/fields.ts";
 import { byId, el } from "./dom.ts";
 
 /** Offered shapes, as width : height. */
 const ratios: readonly [number, number][] = [[1, 1], [4, 3], [3, 4], [16, 9], [9, 16]];
 /** Longer side of a shape's drawing, in pixels of the page. */
 const iconSize = 18;
-
-export interface SizeLimits {
-  /** The model's own size. */
-  readonly width: number;
-  readonly height: number;
-  readonly sizeMultiple: number;
-  readonly maxSize: number;
-}
 
 /** Buttons for sizes of about the model's own area, in its steps and bounds. */
 export class SizeRatios {
@@ -22,14 +15,19 @@ export class SizeRatios {
     this.#onPick = onPick;
   }
 
-  offer({ width, height, sizeMultiple, maxSize }: SizeLimits): void {
+  /** @param fields what the fields take: `width` and `height`, with the model's own size */
+  offer(fields: Readonly<Record<string, FieldFacts>>): void {
+    const { width, height } = fields;
+    if (!width?.step || !height) return;
+    const { step, maximum } = width;
+    const area = Number(width.default) * Number(height.default);
     // By the size: small models round several shapes to the same one.
     const buttons = new Map<string, HTMLButtonElement>();
     for (const [across, down] of ratios) {
-      const unit = Math.sqrt(width * height / (across * down));
+      const unit = Math.sqrt(area / (across * down));
       const fit = (part: number) => {
-        const side = Math.round(part * unit / sizeMultiple) * sizeMultiple;
-        return Math.min(Math.max(side, sizeMultiple), maxSize);
+        const side = Math.round(part * unit / step) * step;
+        return Math.min(Math.max(side, step), maximum);
       };
       const size: [number, number] = [fit(across), fit(down)];
       if (!buttons.has(size.join("x"))) {

@@ -5,6 +5,7 @@ import type { Tensor } from "../../src/gpu/tensor.ts";
 import type { Step, StepShape, TransformerComponent } from "../../src/models/sd3/components.ts";
 import type { Sample } from "../../src/denoise/batch_step.ts";
 import { DenoiseBatcher, type TurnReport } from "../../src/denoise/batcher.ts";
+import { defaultRequestLimits } from "../../src/requests/model_info.ts";
 import { resolveRequest } from "../../src/requests/request.ts";
 import type { StableDiffusion3Pipeline } from "../../src/pipeline/stable_diffusion_3.ts";
 import { TorchCpuGenerator } from "../../src/random/torch_cpu.ts";
@@ -25,7 +26,7 @@ const request = resolveRequest({
   numInferenceSteps: 3,
   guidanceScale: 4,
   seed: 0,
-}, model.info);
+}, { model: model.info, limits: defaultRequestLimits });
 
 /** Samples of one pipeline and prompt, which differ in their seeds. */
 async function studio(pipeline: StableDiffusion3Pipeline) {

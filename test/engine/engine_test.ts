@@ -8,6 +8,7 @@ import { BusyError, InvalidRequestError } from "../../src/requests/errors.ts";
 import type { EngineOptions } from "../../src/engine/engine.ts";
 import { MemoryPlanner } from "../../src/engine/memory_planner.ts";
 import { describeModel } from "../../src/models/mod.ts";
+import { defaultRequestLimits } from "../../src/requests/model_info.ts";
 import { resolveRequest } from "../../src/requests/request.ts";
 import type { Engine, MemoryReport, ProgressEvent } from "../../src/engine/types.ts";
 import type { GenerateRequest } from "../../src/requests/types.ts";
@@ -129,7 +130,10 @@ Deno.test("a small budget makes requests wait, then refuses, and is never exceed
   const model = await describeModel(source);
   const gpu = await openGpu();
   const planner = await MemoryPlanner.open(model, gpu);
-  const plan = await planner.plan(resolveRequest(wide(0), model.info), { maxBatch: 4 });
+  const plan = await planner.plan(
+    resolveRequest(wide(0), { model: model.info, limits: defaultRequestLimits }),
+    { maxBatch: 4 },
+  );
   const { engine } = await open({
     gpu,
     memoryBudget: planner.baseWith(plan) + 1.5 * plan.share,

@@ -4,6 +4,7 @@ import { defaultLimits } from "../../src/gpu/dry_device.ts";
 import { InvalidRequestError } from "../../src/requests/errors.ts";
 import { MemoryPlanner } from "../../src/engine/memory_planner.ts";
 import { describeModel } from "../../src/models/mod.ts";
+import { defaultRequestLimits } from "../../src/requests/model_info.ts";
 import { resolveRequest } from "../../src/requests/request.ts";
 import type { GenerateRequest } from "../../src/requests/types.ts";
 import { directorySource } from "../../src/weights/deno_source.ts";
@@ -12,7 +13,10 @@ const source = directorySource(new URL("../../fixtures/sd35-tiny", import.meta.u
 const model = await describeModel(source);
 const open = () => MemoryPlanner.open(model);
 const request = (changes: Partial<GenerateRequest> = {}) =>
-  resolveRequest({ prompt: "a", height: 64, width: 64, seed: 0, ...changes }, model.info);
+  resolveRequest({ prompt: "a", height: 64, width: 64, seed: 0, ...changes }, {
+    model: model.info,
+    limits: defaultRequestLimits,
+  });
 
 Deno.test("weights are those of the files", async () => {
   const { weights } = await open();
@@ -43,8 +47,8 @@ Deno.test("the arena grows with the batch and with what a step does more", async
   const base = await arena(8, { guidanceScale: 1 });
   assert.ok(await arena(1, { guidanceScale: 1 }) < base);
   assert.ok(await arena(8) > base, "guidance doubles the rows");
-  const skipLayerGuidance = { layers: [1] };
-  assert.ok(await arena(8, { skipLayerGuidance }) > await arena(8), "skipped layers add rows");
+  const skipGuidanceLayers = [1];
+  assert.ok(await arena(8, { skipGuidanceLayers }) > await arena(8), "skipped layers add rows");
 });
 
 Deno.test("a batch that does not fit the budget is planned smaller", async () => {

@@ -10,6 +10,7 @@ import type { TurnReport } from "../../src/denoise/batcher.ts";
 import { type EngineOptions, openEngine } from "../../src/engine/engine.ts";
 import { MemoryPlanner } from "../../src/engine/memory_planner.ts";
 import { describeModel } from "../../src/models/mod.ts";
+import { defaultRequestLimits } from "../../src/requests/model_info.ts";
 import { resolveRequest } from "../../src/requests/request.ts";
 import type { GenerateRequest } from "../../src/requests/types.ts";
 import type { GenerateResult } from "../../src/engine/types.ts";
@@ -124,7 +125,10 @@ Deno.test("measuring stays within the memory budget", async () => {
   const gpu = await openGpu();
   const model = await describeModel(source);
   const planner = await MemoryPlanner.open(model, gpu);
-  const resolved = resolveRequest({ ...request, prompt: "" }, model.info);
+  const resolved = resolveRequest({ ...request, prompt: "" }, {
+    model: model.info,
+    limits: defaultRequestLimits,
+  });
   const plan = await planner.plan(resolved, { maxBatch: 4 });
   const memoryBudget = planner.baseWith(plan) + 4.5 * plan.share;
   const { engine, turns } = await open({ store: memoryStore() }, { gpu, memoryBudget });

@@ -50,7 +50,9 @@ const cases: Record<string, Case> = {
     model: { transformer: { ...small.transformer, num_layers: 4 } },
     request: {
       numInferenceSteps: 4,
-      skipLayerGuidance: { layers: [1, 2], scale: 2.8, start: 0.1, stop: 0.7 },
+      skipGuidanceLayers: [1, 2],
+      skipLayerGuidanceStart: 0.1,
+      skipLayerGuidanceStop: 0.7,
     },
     reference: { skip: { layers: [1, 2], scale: 2.8, steps: [1, 2] } },
   },
@@ -147,7 +149,9 @@ Deno.test("weights in parts and rows in passes give the same image, bit for bit"
         numInferenceSteps: 3,
         guidanceScale: 4,
         seed: 5,
-        skipLayerGuidance: { layers: [0], start: 0, stop: 1 },
+        skipGuidanceLayers: [0],
+        skipLayerGuidanceStart: 0,
+        skipLayerGuidanceStop: 1,
       });
       images.push(image!.data);
       pipeline.dispose();

@@ -1,6 +1,7 @@
 /** Eight steps of the whole pipeline against diffusers, from the prompt's text to the image. */
 import assert from "node:assert/strict";
 import { StableDiffusion3Pipeline } from "../../src/pipeline/stable_diffusion_3.ts";
+import { defaultRequestLimits } from "../../src/requests/model_info.ts";
 import { resolveRequest } from "../../src/requests/request.ts";
 import type { Tensor } from "../../src/gpu/tensor.ts";
 import { assertClose } from "../gpu.ts";
@@ -21,7 +22,7 @@ for (
     const vectors = await golden(name);
     const request = resolveRequest(
       { prompt, height, width, guidanceScale, numInferenceSteps: 8, seed: 0 },
-      model.info,
+      { model: model.info, limits: defaultRequestLimits },
     );
     const steps = pipeline.schedule(request);
     const timesteps = vectors("timesteps").values;

@@ -14,13 +14,19 @@ import type {
   TuningReport,
 } from "../../src/engine/types.ts";
 import type { GenerateRequest, ResolvedRequest } from "../../src/requests/types.ts";
-import type { ModelInfo } from "../../src/requests/model_info.ts";
+import {
+  defaultRequestLimits,
+  type ModelInfo,
+  type RequestLimits,
+} from "../../src/requests/model_info.ts";
+import { resolveRequest } from "../../src/requests/request.ts";
 import type { RgbImage } from "../../src/image/rgb_image.ts";
 
 export interface FakeEngineOptions {
   /** Milliseconds; 0 takes a turn of the event loop. */
   readonly stepMs?: number;
   readonly model?: Partial<ModelInfo>;
+  readonly limits?: RequestLimits;
   readonly tuning?: TuningReport;
   /** Thrown by a request with this prompt, after its first step. */
   readonly failures?: Readonly<Record<string, () => Error>>;
@@ -34,7 +40,7 @@ export class FakeEngine implements Engine {
   steps = 0;
   /** Most requests that ran at once. */
   mostActive = 0;
-  readonly requests: GenerateRequest[] = [];
+  readonly requests: ResolvedRequest[] = [];
   /** While set, steps wait for it. */
   gate: Promise<void> | undefined;
   readonly #options: FakeEngineOptions;
@@ -48,8 +54,12 @@ export class FakeEngine implements Engine {
     this.closed = this.#end.promise;
   }
 
-  async generate(
-    request: GenerateRequest,
+  async generate(request: GenerateRequest, options?: GenerateOptions): Promise<GenerateResult> {
+    return await this.run(resolveRequest(request, this.status()), options);
+  }
+
+  async run(
+    request: ResolvedRequest,
     { signal, onProgress, previewEvery = 0 }: GenerateOptions = {},
   ): Promise<GenerateResult> {
     const started = performance.now();
@@ -59,13 +69,12 @@ export class FakeEngine implements Engine {
       throw new InvalidRequestError("prompt", "prompt: the engine refuses this");
     }
     this.requests.push(request);
-    const resolved = this.#resolve(request);
     this.#total++;
     this.#active++;
     this.mostActive = Math.max(this.mostActive, this.#active);
     try {
       onProgress?.({ type: "queued", position: 0 });
-      const steps = resolved.numInferenceSteps;
+      const steps = request.numInferenceSteps;
       for (let step = 1; step <= steps; step++) {
         await this.#pause();
         await this.gate;
@@ -80,15 +89,15 @@ export class FakeEngine implements Engine {
           steps,
           timestep: sigma * 1000,
           sigma,
-          previews: wanted ? drawAll(resolved, 8) : undefined,
+          previews: wanted ? drawAll(request, 8) : undefined,
         });
         const failure = this.#options.failures?.[request.prompt];
         if (failure !== undefined) throw failure();
       }
       const total = (performance.now() - started) / 1000;
       return {
-        images: drawAll(resolved, 1),
-        parameters: resolved,
+        images: drawAll(request, 1),
+        parameters: request,
         timings: { queued: 0, encode: 0, denoise: total, decode: 0, total },
         memory: { encode: 60_000, denoise: 61_000, decode: 61_000 },
         truncated: [],
@@ -101,6 +110,7 @@ export class FakeEngine implements Engine {
   status(): EngineStatus {
     return {
       model: { ...fakeModel, ...this.#options.model },
+      limits: this.#options.limits ?? { ...defaultRequestLimits, maxSteps: 100_000 },
       memory: {
         weights: 50_000,
         arena: 10_000,
@@ -135,29 +145,6 @@ export class FakeEngine implements Engine {
 
   #pause(): Promise<void> {
     return new Promise((resolve) => setTimeout(resolve, this.#options.stepMs ?? 0));
-  }
-
-  #resolve(request: GenerateRequest): ResolvedRequest {
-    const { defaults } = this.status().model;
-    const skip = request.skipLayerGuidance;
-    return {
-      prompt: request.prompt,
-      prompt2: request.prompt2 ?? request.prompt,
-      prompt3: request.prompt3 ?? request.prompt,
-      negativePrompt: request.negativePrompt ?? "",
-      negativePrompt2: request.negativePrompt2 ?? request.negativePrompt ?? "",
-      negativePrompt3: request.negativePrompt3 ?? request.negativePrompt ?? "",
-      height: request.height ?? defaults.height,
-      width: request.width ?? defaults.width,
-      numInferenceSteps: request.sigmas?.length ?? request.numInferenceSteps ??
-        defaults.numInferenceSteps,
-      guidanceScale: request.guidanceScale ?? defaults.guidanceScale,
-      sigmas: request.sigmas,
-      numImagesPerPrompt: request.numImagesPerPrompt ?? 1,
-      maxSequenceLength: request.maxSequenceLength ?? defaults.maxSequenceLength,
-      seed: request.seed ?? Math.floor(Math.random() * 10_000_000),
-      skipLayerGuidance: skip && { layers: [], scale: 2.8, start: 0.01, stop: 0.2, ...skip },
-    };
   }
 }
 

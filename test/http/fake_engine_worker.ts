@@ -22,9 +22,9 @@ serveEngine(self as unknown as MessageEndpoint, (options) => {
       },
     },
   });
-  const generate = engine.generate.bind(engine);
-  engine.generate = (request, options) => {
-    if (request.prompt !== "break the worker") return generate(request, options);
+  const run = engine.run.bind(engine);
+  engine.run = (request, options) => {
+    if (request.prompt !== "break the worker") return run(request, options);
     // Outside of every promise: nothing in the worker can catch it, and nobody is answered.
     setTimeout(() => {
       throw new Error("a test broke the worker");

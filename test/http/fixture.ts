@@ -32,7 +32,7 @@ export async function withApp(
       browserModel: `${folder}/model`,
       ...options.config,
     };
-    const engine = new FakeEngine(options.engine);
+    const engine = new FakeEngine({ limits: config, ...options.engine });
     const images = await ImageStore.open(config.imageDir, {
       ttlSeconds: config.imageTtl,
       maxBytes: config.imageMaxBytes,

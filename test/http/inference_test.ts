@@ -71,13 +71,16 @@ Deno.test("inference converts every field to the core's names", async () => {
       negativePrompt3: "f",
       height: 48,
       width: 64,
-      numInferenceSteps: undefined,
+      numInferenceSteps: 2,
       guidanceScale: 4.5,
       sigmas: [1, 0.5],
       numImagesPerPrompt: 2,
       maxSequenceLength: 77,
       seed: 9,
-      skipLayerGuidance: { layers: [1, 2], scale: 3, stop: 0.5 },
+      skipGuidanceLayers: [1, 2],
+      skipLayerGuidanceScale: 3,
+      skipLayerGuidanceStart: 0.01,
+      skipLayerGuidanceStop: 0.5,
     });
     const { parameters } = await response.json();
     assert.deepEqual(parameters.sigmas, [1, 0.5]);

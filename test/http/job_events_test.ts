@@ -2,6 +2,7 @@
 import assert from "node:assert/strict";
 import fc from "fast-check";
 import { BusyError } from "../../src/requests/errors.ts";
+import { resolveRequest } from "../../src/requests/request.ts";
 import { Admission } from "../../src/engine/admission.ts";
 import type { GenerateOptions } from "../../src/engine/types.ts";
 import { type JobEvent, JobEvents } from "../../src/http/job_events.ts";
@@ -9,7 +10,7 @@ import { type Job, Jobs } from "../../src/http/jobs.ts";
 import { FakeEngine } from "./fake_engine.ts";
 import { allEvents, until, withApp } from "./fixture.ts";
 
-const request = { prompt: "a cat", seed: 1 };
+const request = resolveRequest({ prompt: "a cat", seed: 1 }, new FakeEngine().status());
 
 /** Collects a job's events as they come. */
 function reader(job: Job) {
@@ -53,13 +54,13 @@ Deno.test("a waiting job hears each change of its place, and its end last", asyn
 function withMemory(room: number): FakeEngine {
   const engine = new FakeEngine();
   const admission = new Admission({ budget: room, maxWaiting: 100 });
-  const generate = engine.generate.bind(engine);
-  engine.generate = async (asked, options: GenerateOptions = {}) => {
+  const run = engine.run.bind(engine);
+  engine.run = async (asked, options: GenerateOptions = {}) => {
     // Measuring what a request needs takes its time, and some requests' is known.
-    for (let k = 0; k < (asked.seed! * 7) % 3; k++) await Promise.resolve();
+    for (let k = 0; k < (asked.seed * 7) % 3; k++) await Promise.resolve();
     const leave = await admission.admit({ base: () => 0, share: 1 }, options);
     try {
-      return await generate(asked, options);
+      return await run(asked, options);
     } finally {
       leave();
     }

@@ -2,10 +2,11 @@ import assert from "node:assert/strict";
 import { CancelledError, UnavailableError } from "../../src/http/errors.ts";
 import { type JobOutcome, Jobs } from "../../src/http/jobs.ts";
 import { BusyError, InvalidRequestError } from "../../src/requests/errors.ts";
+import { resolveRequest } from "../../src/requests/request.ts";
 import { FakeEngine } from "./fake_engine.ts";
 import { until } from "./fixture.ts";
 
-const request = { prompt: "a cat", seed: 1 };
+const request = resolveRequest({ prompt: "a cat", seed: 1 }, new FakeEngine().status());
 
 /** An engine whose steps wait until the returned function is called. */
 function gated(): { engine: FakeEngine; release: () => void } {
@@ -137,8 +138,8 @@ Deno.test("Jobs keeps a client's own name for a job, and refuses it twice", asyn
 Deno.test("Jobs hands on the engine's error, also one that is thrown before any promise", async () => {
   const engine = new FakeEngine({ failures: { boom: () => new RangeError("a bug") } });
   const jobs = new Jobs(engine, { maxConcurrency: 1, maxQueue: 5 });
-  await assert.rejects(jobs.submit({ prompt: "boom" }).result, /a bug/);
-  engine.generate = () => {
+  await assert.rejects(jobs.submit({ ...request, prompt: "boom" }).result, /a bug/);
+  engine.run = () => {
     throw new TypeError("at once");
   };
   await assert.rejects(jobs.submit(request).result, /at once/);

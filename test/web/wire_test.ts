@@ -2,7 +2,8 @@ import assert from "node:assert/strict";
 import type { ResolvedRequest } from "../../src/requests/types.ts";
 import { eventError } from "../../src/web/api.ts";
 import { formatBytes, formatSeconds } from "../../src/web/format.ts";
-import { fromWire, requestOfImage, toCurl, toWire } from "../../src/web/wire.ts";
+import { fromJson, toJson } from "../../src/requests/json.ts";
+import { requestOfImage, toCurl } from "../../src/web/wire.ts";
 
 const parameters = {
   prompt: "it's",
@@ -18,11 +19,11 @@ const parameters = {
 };
 
 Deno.test("an answer's parameters become a request for one of its images", () => {
-  const resolved: ResolvedRequest = fromWire(parameters);
+  const resolved = fromJson(parameters) as ResolvedRequest;
   assert.equal(resolved.numInferenceSteps, 6);
   assert.equal(resolved.prompt2, "it's");
   const request = requestOfImage(resolved, 42);
-  assert.deepEqual(toWire(request), {
+  assert.deepEqual(toJson(request), {
     prompt: "it's",
     height: 64,
     width: 48,
@@ -35,7 +36,7 @@ Deno.test("an answer's parameters become a request for one of its images", () =>
 });
 
 Deno.test("absent fields stay absent, zero and the empty prompt do not", () => {
-  assert.deepEqual(toWire({ prompt: "", seed: 0, guidanceScale: 0 }), {
+  assert.deepEqual(toJson({ prompt: "", seed: 0, guidanceScale: 0 }), {
     prompt: "",
     seed: 0,
     guidance_scale: 0,

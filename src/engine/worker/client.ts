@@ -10,10 +10,10 @@ import type {
   GenerateResult,
   ProgressEvent,
 } from "../types.ts";
-import type { GenerateRequest } from "../../requests/types.ts";
+import type { GenerateRequest, ResolvedRequest } from "../../requests/types.ts";
 import { WorkerDiedError } from "../errors.ts";
 import { fromWireError } from "./wire_error.ts";
-import type { MessageEndpoint, WorkerReply, WorkerRequest } from "./protocol.ts";
+import type { MessageEndpoint, Question, WorkerReply, WorkerRequest } from "./protocol.ts";
 
 /** A Worker, or anything that passes messages; the parts that a MessagePort lacks are optional. */
 export interface EngineWorker extends MessageEndpoint {
@@ -77,7 +77,15 @@ class WorkerEngine implements Engine {
     return this.#status;
   }
 
-  generate(request: GenerateRequest, options: GenerateOptions = {}): Promise<GenerateResult> {
+  generate(request: GenerateRequest, options?: GenerateOptions): Promise<GenerateResult> {
+    return this.#ask({ type: "generate", request }, options);
+  }
+
+  run(request: ResolvedRequest, options?: GenerateOptions): Promise<GenerateResult> {
+    return this.#ask({ type: "run", request }, options);
+  }
+
+  #ask(question: Question, options: GenerateOptions = {}): Promise<GenerateResult> {
     const { signal, onProgress, previewEvery = 0 } = options;
     if (this.#ended !== undefined) return Promise.reject(this.#endedError());
     if (signal?.aborted) return Promise.reject(signal.reason);
@@ -101,7 +109,7 @@ class WorkerEngine implements Engine {
       signal,
     });
     signal?.addEventListener("abort", abort, { once: true });
-    this.#post({ type: "generate", id, request, previewEvery });
+    this.#post({ ...question, id, previewEvery });
     return promise;
   }
 

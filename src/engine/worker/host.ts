@@ -5,6 +5,7 @@
 
 import type { Engine, ProgressEvent } from "../types.ts";
 import {
+  type Ask,
   type MessageEndpoint,
   pixelBuffers,
   type WorkerReply,
@@ -52,8 +53,8 @@ export function serveEngine(
     }
   }
 
-  async function generate(message: Extract<WorkerRequest, { type: "generate" }>): Promise<void> {
-    const { id, request, previewEvery } = message;
+  async function generate(message: Ask): Promise<void> {
+    const { id, previewEvery } = message;
     const controller = new AbortController();
     running.set(id, controller);
     try {
@@ -64,11 +65,10 @@ export function serveEngine(
         reply({ type: "progress", id, event }, pixelBuffers(previews ?? []));
         statusSoon(engine);
       };
-      const generated = engine.generate(request, {
-        signal: controller.signal,
-        onProgress,
-        previewEvery,
-      });
+      const options = { signal: controller.signal, onProgress, previewEvery };
+      const generated = message.type === "run"
+        ? engine.run(message.request, options)
+        : engine.generate(message.request, options);
       statusSoon(engine);
       const result = await generated;
       // Counts first: who hears "done" and asks for the status sees the request gone.
@@ -106,6 +106,7 @@ export function serveEngine(
         );
         break;
       case "generate":
+      case "run":
         generate(message);
         break;
       case "abort":

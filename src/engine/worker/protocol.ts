@@ -4,23 +4,24 @@
  */
 
 import type { EngineStatus, GenerateResult, ProgressEvent } from "../types.ts";
-import type { GenerateRequest } from "../../requests/types.ts";
+import type { GenerateRequest, ResolvedRequest } from "../../requests/types.ts";
 import type { RgbImage } from "../../image/rgb_image.ts";
 import type { WireError } from "./wire_error.ts";
+
+/** A request: as it is, or resolved for this engine already. */
+export type Question =
+  | { readonly type: "generate"; readonly request: GenerateRequest }
+  | { readonly type: "run"; readonly request: ResolvedRequest };
+export type Ask = Question & { readonly id: number; readonly previewEvery: number };
 
 /** To the worker. `open` comes first and once; `options` is whatever the worker's opener takes. */
 export type WorkerRequest =
   | { readonly type: "open"; readonly options: unknown }
-  | {
-    readonly type: "generate";
-    readonly id: number;
-    readonly request: GenerateRequest;
-    readonly previewEvery: number;
-  }
+  | Ask
   | { readonly type: "abort"; readonly id: number }
   | { readonly type: "close" };
 
-/** From the worker. Each `generate` is answered by exactly one `done` or `failed`. */
+/** From the worker. Each `generate` and `run` is answered by exactly one `done` or `failed`. */
 export type WorkerReply =
   | { readonly type: "opened"; readonly status: EngineStatus }
   | { readonly type: "openFailed"; readonly error: WireError }

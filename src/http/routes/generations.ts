@@ -1,8 +1,8 @@
 /** `POST /v1/images/generations`: OpenAI's shape over the same jobs. */
 
 import { createRoute } from "@hono/zod-openapi";
-import { InvalidRequestError } from "../../requests/errors.ts";
-import type { GenerateRequest } from "../../requests/types.ts";
+import { fromJson } from "../../requests/json.ts";
+import { completeRequest } from "../../requests/request.ts";
 import type { Route } from "../context.ts";
 import {
   describeResult,
@@ -13,16 +13,11 @@ import {
   toBase64,
   toPng,
 } from "../generate.ts";
-import {
-  errorSchema,
-  type FieldLimits,
-  generationsResponseSchema,
-  generationsSchema,
-} from "../schemas.ts";
+import { errorSchema, generationsResponseSchema, generationsSchema } from "../schemas.ts";
 import { checkModel, checkPrompt } from "../validation.ts";
 
 export const generationsRoute: Route = (app, context) => {
-  const { guard, limits, model } = context;
+  const { guard, model } = context;
   const route = createRoute({
     method: "post",
     path: "/v1/images/generations",
@@ -34,7 +29,7 @@ export const generationsRoute: Route = (app, context) => {
     request: {
       body: {
         required: true,
-        content: { "application/json": { schema: generationsSchema(limits, model) } },
+        content: { "application/json": { schema: generationsSchema(context) } },
       },
     },
     responses: {
@@ -54,17 +49,11 @@ export const generationsRoute: Route = (app, context) => {
 
   app.openapi(route, async (c) => {
     const body = c.req.valid("json");
-    checkPrompt(body);
     checkModel(body.model, model.name);
-    const request: GenerateRequest = {
-      prompt: body.prompt,
-      negativePrompt: body.negative_prompt ?? undefined,
-      ...parseSize(body.size ?? "auto", limits),
-      numInferenceSteps: body.num_inference_steps ?? undefined,
-      guidanceScale: body.guidance_scale ?? undefined,
-      numImagesPerPrompt: body.n ?? undefined,
-      seed: body.seed ?? undefined,
-    };
+    const [width, height] = body.size?.split("x").map(Number) ?? [];
+    const own = { ...body, num_images_per_prompt: body.n, ...(height && { width, height }) };
+    const request = completeRequest(fromJson(own), context);
+    checkPrompt(request);
     const now = () => Math.floor(Date.now() / 1000);
     const look = { background: "opaque", output_format: "png", quality: "auto" } as const;
 
@@ -85,15 +74,11 @@ export const generationsRoute: Route = (app, context) => {
       return c.json({ created: now(), ...look, size, data, seeds, ...rest }, 200);
     }
 
-    const steps = request.numInferenceSteps ?? model.defaults.numInferenceSteps;
     const partialImages = body.partial_images ?? 0;
     const previewEvery = partialImages === 0
       ? 0
-      : Math.max(1, Math.floor(steps / (partialImages + 1)));
-    const size = sizeText({
-      height: request.height ?? model.defaults.height,
-      width: request.width ?? model.defaults.width,
-    });
+      : Math.max(1, Math.floor(request.numInferenceSteps / (partialImages + 1)));
+    const size = sizeText(request);
     const common = () => ({ created_at: now(), size, ...look });
     let index = 0;
     return streamJob(c, context, request, { previewEvery }, async function* (event, job) {
@@ -127,23 +112,4 @@ export const generationsRoute: Route = (app, context) => {
 
 function sizeText({ width, height }: { width: number; height: number }): string {
   return `${width}x${height}`;
-}
-
-/** @throws {InvalidRequestError} if a side is no multiple of what the model needs, or too large */
-function parseSize(
-  size: string,
-  { sizeMultiple, maxSize }: FieldLimits,
-): { width?: number; height?: number } {
-  if (size === "auto") return {};
-  const [width = 0, height = 0] = size.split("x").map(Number);
-  for (const side of [width, height]) {
-    if (side < sizeMultiple || side > maxSize || side % sizeMultiple !== 0) {
-      throw new InvalidRequestError(
-        "size",
-        `size: both sides must be multiples of ${sizeMultiple} from ${sizeMultiple} to ` +
-          `${maxSize}, not "${size}"`,
-      );
-    }
-  }
-  return { width, height };
 }

@@ -3,6 +3,8 @@
 import { createRoute } from "@hono/zod-openapi";
 import { accepts } from "hono/accepts";
 import type { RgbImage } from "../../image/rgb_image.ts";
+import { fromJson } from "../../requests/json.ts";
+import { completeRequest } from "../../requests/request.ts";
 import type { Route } from "../context.ts";
 import {
   describeResult,
@@ -13,16 +15,11 @@ import {
   toBase64,
 } from "../generate.ts";
 import type { JobEventOf } from "../job_events.ts";
-import {
-  errorSchema,
-  inferenceResponseSchema,
-  inferenceSchema,
-  toGenerateRequest,
-} from "../schemas.ts";
+import { errorSchema, inferenceResponseSchema, inferenceSchema } from "../schemas.ts";
 import { checkPrompt } from "../validation.ts";
 
 export const inferenceRoute: Route = (app, context) => {
-  const { guard, limits, model } = context;
+  const { guard } = context;
   const route = createRoute({
     method: "post",
     path: "/api/diffusers/inference",
@@ -35,7 +32,7 @@ export const inferenceRoute: Route = (app, context) => {
     request: {
       body: {
         required: true,
-        content: { "application/json": { schema: inferenceSchema(limits, model) } },
+        content: { "application/json": { schema: inferenceSchema(context) } },
       },
     },
     responses: {
@@ -56,8 +53,8 @@ export const inferenceRoute: Route = (app, context) => {
   app.openapi(route, async (c) => {
     const body = c.req.valid("json");
     // Any `model` is taken, as in the Python example; the answer names the one that drew.
-    checkPrompt(body);
-    const request = toGenerateRequest(body);
+    const request = completeRequest(fromJson(body), context);
+    checkPrompt(request);
     const wanted = body.stream ?? accepts(c, {
           header: "Accept",
           supports: ["application/json", "text/event-stream"],

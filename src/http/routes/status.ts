@@ -2,7 +2,17 @@
 
 import { createRoute, z } from "@hono/zod-openapi";
 import type { TuningReport } from "../../engine/types.ts";
+import { fieldFacts, rows } from "../../requests/fields.ts";
 import type { Route } from "../context.ts";
+
+const field = z.object({
+  minimum: z.number().openapi({
+    description: "Of a number, of each of a list, or a text's length",
+  }),
+  maximum: z.number(),
+  step: z.number().optional().openapi({ description: "Values are multiples of this" }),
+  exclusive: z.boolean().optional().openapi({ description: "The minimum itself is not allowed" }),
+});
 
 const statusSchema = z.object({
   current_model: z.string(),
@@ -48,32 +58,36 @@ const statusSchema = z.object({
       .openapi({ description: "Why results are not kept, or earlier ones not used" }),
   }).optional().openapi({ description: "What was chosen by timing; absent under --no-tune" }),
   images: z.object({ count: z.int(), bytes: z.int() }),
-  defaults: z.object({
-    height: z.int(),
-    width: z.int(),
-    num_inference_steps: z.int(),
-    guidance_scale: z.number(),
-    max_sequence_length: z.int(),
+  fields: z.record(
+    z.string(),
+    field.extend({ items: field.optional(), default: z.unknown().optional() }),
+  )
+    .openapi({ description: "What each field of a request takes" }),
+  defaults: z.record(z.string(), z.unknown()).openapi({
+    description: "Of the fields that have one",
   }),
   limits: z.object({
-    max_height: z.int(),
-    max_width: z.int(),
     size_multiple: z.int(),
-    max_num_inference_steps: z.int(),
-    max_num_images_per_prompt: z.int(),
     max_prompt_length: z.int(),
-    max_sequence_length: z.int(),
-    max_guidance_scale: z.number(),
-    max_seed: z.int(),
     max_body_bytes: z.int(),
     max_concurrency: z.int(),
     max_queue: z.int(),
-  }),
+  }).catchall(z.number()).openapi({ description: "And `max_<field>` of each number" }),
 }).openapi("Status");
 
 export const statusRoute: Route = (app, context) => {
   const { config, engine, guard, health, images, jobs, limits, model } = context;
   const started = performance.now();
+  const fields = fieldFacts(context);
+  const defaults = Object.fromEntries(
+    Object.entries(fields).flatMap(([name, { default: value }]) =>
+      value === undefined ? [] : [[name, value]]
+    ),
+  );
+  const largest = Object.fromEntries(
+    rows.filter(({ field: { kind } }) => kind === "whole" || kind === "number")
+      .map(({ json }) => [`max_${json.replace(/^max_/, "")}`, fields[json]!.maximum]),
+  );
   const route = createRoute({
     method: "get",
     path: "/api/status",
@@ -111,23 +125,12 @@ export const statusRoute: Route = (app, context) => {
       },
       ...(tuning && { tuning: describeTuning(tuning) }),
       images: { ...images.usage() },
-      defaults: {
-        height: model.defaults.height,
-        width: model.defaults.width,
-        num_inference_steps: model.defaults.numInferenceSteps,
-        guidance_scale: model.defaults.guidanceScale,
-        max_sequence_length: model.defaults.maxSequenceLength,
-      },
+      fields,
+      defaults,
       limits: {
-        max_height: limits.maxSize,
-        max_width: limits.maxSize,
-        size_multiple: limits.sizeMultiple,
-        max_num_inference_steps: limits.maxSteps,
-        max_num_images_per_prompt: limits.maxImages,
+        ...largest,
+        size_multiple: model.sizeMultiple,
         max_prompt_length: limits.maxPromptLength,
-        max_sequence_length: limits.maxSequenceLength,
-        max_guidance_scale: limits.maxGuidanceScale,
-        max_seed: limits.maxSeed,
         max_body_bytes: config.maxBodyBytes,
         max_concurrency: config.maxConcurrency,
         max_queue: config.maxQueue,

@@ -2,7 +2,7 @@
  * The published models of the family as data. Their repositories differ in the transformer's config
  * alone, and SD3.5-large-turbo from SD3.5-large in nothing but its name.
  */
-import type { SkipLayerGuidance } from "../../requests/types.ts";
+import type { SkipLayerGuidance } from "../../requests/model_info.ts";
 import type { TransformerConfig } from "./configs.ts";
 
 export interface Variant {

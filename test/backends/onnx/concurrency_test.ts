@@ -51,7 +51,7 @@ Deno.test("requests at once on ONNX graphs give the images of one after another"
     assert.deepEqual(engine.status().memory.weights, weights);
     assert.deepEqual(engine.status().memory.requests, idle);
     await assert.rejects(
-      engine.generate({ prompt: "x", skipLayerGuidance: { layers: [1] } }),
+      engine.generate({ prompt: "x", skipGuidanceLayers: [1] }),
       InvalidRequestError,
     );
   } finally {

@@ -3,6 +3,7 @@ import assert from "node:assert/strict";
 import type { Components } from "../../../src/models/sd3/components.ts";
 import { exportOnnx } from "../../../src/backends/onnx/export/mod.ts";
 import { loadOnnx } from "../../../src/backends/onnx/load.ts";
+import { defaultRequestLimits } from "../../../src/requests/model_info.ts";
 import { resolveRequest } from "../../../src/requests/request.ts";
 import { StableDiffusion3Pipeline } from "../../../src/pipeline/stable_diffusion_3.ts";
 import { directorySink } from "../../../src/weights/deno_sink.ts";
@@ -34,7 +35,7 @@ const request = resolveRequest(
     numInferenceSteps: 8,
     seed: 0,
   },
-  model.info,
+  { model: model.info, limits: defaultRequestLimits },
 );
 
 /** The image of the golden trajectory, from its own noise. */
