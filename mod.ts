@@ -6,6 +6,7 @@
  */
 export { type EngineOptions, openEngine } from "./src/engine/engine.ts";
 export type * from "./src/engine/types.ts";
+export type { ModelInfo, RequestLimits, RequestRules } from "./src/requests/model_info.ts";
 export type { GenerateRequest, ResolvedRequest } from "./src/requests/types.ts";
 
 export { blobSource } from "./src/weights/blob_source.ts";
