@@ -5,11 +5,14 @@
 // params   in Values: count of all, channels, per_sample = rows * channels, the gate's place
 //
 // Specialisable: alias Value (vec4f, or f32 where extents are not multiples of 4), override GATED.
-// Grid: one invocation a Value, 64 a workgroup, folded into y.
+// Grid: one invocation a Value, 64 a workgroup.
 alias Value = vec4f;
 override GATED = false;
 
-struct Params { count: u32, channels: u32, per_sample: u32, gate_offset: u32, gate_stride: u32 }
+struct Params {
+  count: u32, channels: u32, per_sample: u32, gate_offset: u32, gate_stride: u32,
+  group_x: u32,
+}
 
 @group(0) @binding(0) var<storage, read> x: array<Value>;
 @group(0) @binding(1) var<storage, read> gate: array<Value>;
@@ -19,10 +22,9 @@ struct Params { count: u32, channels: u32, per_sample: u32, gate_offset: u32, ga
 @compute @workgroup_size(64)
 fn main(
   @builtin(workgroup_id) group: vec3u,
-  @builtin(num_workgroups) groups: vec3u,
   @builtin(local_invocation_index) lane: u32,
 ) {
-  let i = (group.y * groups.x + group.x) * 64u + lane;
+  let i = (params.group_x + group.x) * 64u + lane;
   if (i >= params.count) { return; }
   var value = x[i];
   if (GATED) {

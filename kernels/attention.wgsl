@@ -26,6 +26,7 @@ struct Params {
   tokens0: u32,
   tokens1: u32,
   scale: f32,
+  group_x: u32, group_y: u32, group_z: u32,
 }
 
 @group(0) @binding(0) var<storage, read> queries: array<chunk>;
@@ -47,9 +48,9 @@ fn main(
   @builtin(workgroup_id) group: vec3u,
   @builtin(local_invocation_index) lane: u32,
 ) {
-  let query = group.x * GROUP + lane;
-  let head = group.y;
-  let sample = group.z;
+  let query = (params.group_x + group.x) * GROUP + lane;
+  let head = params.group_y + group.y;
+  let sample = params.group_z + group.z;
   let width = params.heads * HEAD_CHUNKS;
   let row = min(query, params.query_tokens - 1u);
 

@@ -39,6 +39,7 @@ struct Params {
   samples: u32,
   first_query: u32,
   causal: u32,
+  group_x: u32, group_y: u32, group_z: u32,
 }
 
 @group(0) @binding(0) var<storage, read> queries: array<vec4f>;
@@ -54,13 +55,15 @@ fn main(
   @builtin(workgroup_id) group: vec3u,
   @builtin(local_invocation_index) lane: u32,
 ) {
-  let head = group.y;
-  let sample = params.first_sample + group.z;
+  let head = params.group_y + group.y;
+  let tile = params.group_x + group.x;
+  let nth = params.group_z + group.z;
+  let sample = params.first_sample + nth;
   let width = params.heads * HEAD_CHUNKS;
   let key_column = head * HEAD_CHUNKS;
-  let first0 = group.z * params.tokens0;
-  let first1 = params.samples * params.tokens0 + group.z * (params.tokens - params.tokens0);
-  let first_row = params.first_query + group.x * QUERIES * LANES + lane;
+  let first0 = nth * params.tokens0;
+  let first1 = params.samples * params.tokens0 + nth * (params.tokens - params.tokens0);
+  let first_row = params.first_query + tile * QUERIES * LANES + lane;
   let last_row = params.query_tokens - 1u;
 
   var q: array<array<vec4f, HEAD_CHUNKS>, QUERIES>;
@@ -83,7 +86,7 @@ fn main(
     bias_base[r] = head * (2u * params.query_tokens - 1u) + last_row - row;
   }
   let tile_end = min(
-    params.query_tokens, params.first_query + (group.x + 1u) * QUERIES * LANES);
+    params.query_tokens, params.first_query + (tile + 1u) * QUERIES * LANES);
   let end = select(params.tokens, tile_end, params.causal == 1u);
 
   for (var key = 0u; key < end; key += KEYS) {

@@ -32,6 +32,7 @@ struct Params {
   tokens1: u32,
   scale: f32,
   causal: u32,
+  group_x: u32, group_y: u32, group_z: u32,
 }
 
 @group(0) @binding(0) var<storage, read> queries: array<vec4f>;
@@ -71,13 +72,13 @@ fn main(
 ) {
   let x = local.x;
   let y = local.y;
-  let head = group.y;
-  let sample = group.z;
+  let head = params.group_y + group.y;
+  let sample = params.group_z + group.z;
   let width = params.heads * HEAD_CHUNKS;
   let column = head * HEAD_CHUNKS;
   let tokens = params.tokens0 + params.tokens1;
   let last_row = params.query_tokens - 1u;
-  let first_row = group.x * 32u;
+  let first_row = (params.group_x + group.x) * 32u;
 
   var query_base: array<u32, 4>;
   var sum: array<array<vec4f, COLUMN_CHUNKS>, 4>;

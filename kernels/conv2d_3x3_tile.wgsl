@@ -10,7 +10,7 @@
 //
 // Specialise: THREAD_M pixels of one row x THREAD_N outputs an invocation.
 // Grid: 16 invocations a workgroup, lanes_n of them over outputs and the others over pixels;
-// workgroups: y * grid_x + x over runs of pixels, z over tiles of outputs.
+// workgroups: x over runs of pixels, y over tiles of outputs.
 // Numerics: f32; every output is one chain of fma over q, eights of c, p, c, whatever the tile.
 //
 // As linear_tile.wgsl for adapters that fetch lane by lane, with one more saving: the three taps of
@@ -20,7 +20,8 @@ struct Params {
   batch: u32, height: u32, width: u32, c8: u32,
   out_height: u32, out_width: u32, n: u32, kernel: u32,
   stride: u32, pad: u32, upsample: u32, accumulate: u32,
-  y_stride: u32, y_column: u32, lanes_n: u32, grid_x: u32,
+  y_stride: u32, y_column: u32, lanes_n: u32,
+  group_x: u32, group_y: u32,
 }
 @group(0) @binding(0) var<storage, read> x: array<vec4f>;
 @group(0) @binding(1) var<storage, read> w: array<vec4u>;
@@ -38,9 +39,9 @@ var<workgroup> sums: array<array<vec4f, 16>, THREAD_M>;
 @compute @workgroup_size(16)
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lane: u32) {
   let lanes_m = 16u / params.lanes_n;
-  let column = (group.z * params.lanes_n + lane % params.lanes_n) * THREAD_N;
+  let column = ((params.group_y + group.y) * params.lanes_n + lane % params.lanes_n) * THREAD_N;
   let runs = (params.out_width + THREAD_M - 1u) / THREAD_M;
-  let run = (group.y * params.grid_x + group.x) * lanes_m + lane / params.lanes_n;
+  let run = (params.group_x + group.x) * lanes_m + lane / params.lanes_n;
   let line = run / runs;
   let u = run % runs * THREAD_M;
   let v = line % params.out_height;

@@ -12,7 +12,7 @@
 //
 // Specialise: THREAD_M pixels of one row x THREAD_N outputs an invocation, LANES_N.
 // Grid: 16 invocations a workgroup, LANES_N of them side by side over outputs, four neighbours
-// each, and the others over runs of pixels; workgroups: y * grid_x + x over runs, z over tiles of
+// each, and the others over runs of pixels; workgroups: x over runs, y over tiles of
 // outputs.
 // Numerics: f32; every output is one chain of fma over q, p, c in ascending order, whatever the
 // tile and the pass.
@@ -23,8 +23,9 @@ struct Params {
   height: u32, width: u32, c8: u32, pixel_shift: u32,
   out_height: u32, out_width: u32, n: u32, kernel: u32,
   stride: u32, pad: u32, upsample: u32, accumulate: u32,
-  y_stride: u32, y_column: u32, grid_x: u32, first_pixel: u32,
+  y_stride: u32, y_column: u32, first_pixel: u32,
   first_line: u32, end_line: u32,
+  group_x: u32, group_y: u32,
 }
 @group(0) @binding(0) var x: texture_storage_2d<rgba32float, read>;
 @group(0) @binding(1) var w: texture_storage_2d<rgba32uint, read>;
@@ -41,11 +42,11 @@ var<workgroup> sums: array<array<vec4f, 16>, THREAD_M>;
 
 @compute @workgroup_size(16)
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lane: u32) {
-  let column = group.z * LANES_N * THREAD_N + 4u * (lane % LANES_N);
+  let column = (params.group_y + group.y) * LANES_N * THREAD_N + 4u * (lane % LANES_N);
   let last_column = params.n - 1u;
   // Runs of THREAD_M pixels, each within a row of the image.
   let runs = (params.out_width + THREAD_M - 1u) / THREAD_M;
-  let run = (group.y * params.grid_x + group.x) * (16u / LANES_N) + lane / LANES_N;
+  let run = (params.group_x + group.x) * (16u / LANES_N) + lane / LANES_N;
   let line = params.first_line + run / runs;
   let u = run % runs * THREAD_M;
   let v = line % params.out_height;

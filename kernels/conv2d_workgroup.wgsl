@@ -11,7 +11,7 @@
 // Specialise: LANES, WEIGHT_F16; alias weight4, the type of w in workgroup memory, as in
 // linear_workgroup.wgsl.
 // Grid: LANES x LANES invocations a workgroup, each 8 pixels x 8 outputs; workgroups:
-// y * grid_x + x over tiles of pixels, z over tiles of outputs.
+// x over tiles of pixels, y over tiles of outputs.
 // Numerics: f32; every output is one chain of fma over q, p, c in ascending order, as in
 // conv2d_tile.wgsl.
 //
@@ -21,7 +21,8 @@ struct Params {
   batch: u32, height: u32, width: u32, c8: u32,
   out_height: u32, out_width: u32, n: u32, kernel: u32,
   stride: u32, pad: u32, upsample: u32, accumulate: u32,
-  y_stride: u32, y_column: u32, lanes_n: u32, grid_x: u32,
+  y_stride: u32, y_column: u32, lanes_n: u32,
+  group_x: u32, group_y: u32,
 }
 @group(0) @binding(0) var<storage, read> x: array<vec4f>;
 @group(0) @binding(1) var<storage, read> w: array<vec4u>;
@@ -42,8 +43,8 @@ var<workgroup> tile_w: array<array<weight4, TILE / 4u>, STEP>;
 @compute @workgroup_size(LANES * LANES)
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lane: u32) {
   let pixels = params.batch * params.out_height * params.out_width;
-  let first_pixel = (group.y * params.grid_x + group.x) * TILE;
-  let first_column = group.z * TILE;
+  let first_pixel = (params.group_x + group.x) * TILE;
+  let first_column = (params.group_y + group.y) * TILE;
   let lane_m = lane / LANES;
   let lane_n = lane % LANES;
   let seen_height = params.height << params.upsample;

@@ -5,12 +5,13 @@
 // params   stride4 and channels4 count vec4 of values; count = samples * height * width * channels4
 //
 // Override: TABLE_F16 (else f32).
-// Grid: one invocation for four values, 64 a workgroup, folded into y. One dispatch a part.
+// Grid: one invocation for four values, 64 a workgroup. One dispatch a part.
 override TABLE_F16 = true;
 
 struct Params {
   count: u32, channels4: u32, stride4: u32, max_size: u32, top: u32, left: u32,
   height: u32, width: u32, row_start: u32, part_rows: u32,
+  group_x: u32,
 }
 
 @group(0) @binding(0) var<storage, read> table: array<vec2u>;
@@ -20,10 +21,9 @@ struct Params {
 @compute @workgroup_size(64)
 fn main(
   @builtin(workgroup_id) group: vec3u,
-  @builtin(num_workgroups) groups: vec3u,
   @builtin(local_invocation_index) lane: u32,
 ) {
-  let at = (group.y * groups.x + group.x) * 64u + lane;
+  let at = (params.group_x + group.x) * 64u + lane;
   if (at >= params.count) { return; }
   let column = at % params.channels4;
   let token = at / params.channels4;

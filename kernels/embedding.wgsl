@@ -7,7 +7,7 @@
 // params    strides count vec4 of values; count = rows * channels4
 //
 // Overrides: TABLE_F16 and POSITIONS_F16 (else f32), POSITIONS.
-// Grid: one invocation for four values, 64 a workgroup, folded into y. One dispatch a part.
+// Grid: one invocation for four values, 64 a workgroup. One dispatch a part.
 override TABLE_F16 = true;
 override POSITIONS_F16 = true;
 override POSITIONS = false;
@@ -15,6 +15,7 @@ override POSITIONS = false;
 struct Params {
   count: u32, channels4: u32, tokens: u32, row_start: u32, part_rows: u32,
   stride4: u32, position_stride4: u32,
+  group_x: u32,
 }
 
 @group(0) @binding(0) var<storage, read> ids: array<u32>;
@@ -26,10 +27,9 @@ struct Params {
 @compute @workgroup_size(64)
 fn main(
   @builtin(workgroup_id) group: vec3u,
-  @builtin(num_workgroups) groups: vec3u,
   @builtin(local_invocation_index) lane: u32,
 ) {
-  let i = (group.y * groups.x + group.x) * 64u + lane;
+  let i = (params.group_x + group.x) * 64u + lane;
   if (i >= params.count) { return; }
   let row = i / params.channels4;
   let column = i % params.channels4;

@@ -6,10 +6,10 @@
 // params   count and channels in Values
 //
 // Specialisable: alias Value (vec4f, or f32 where channels are not a multiple of 4).
-// Grid: one invocation a Value, 64 a workgroup, folded into y.
+// Grid: one invocation a Value, 64 a workgroup.
 alias Value = vec4f;
 
-struct Params { count: u32, channels: u32, tokens: u32 }
+struct Params { count: u32, channels: u32, tokens: u32, group_x: u32 }
 
 @group(0) @binding(0) var<storage, read> x: array<Value>;
 @group(0) @binding(1) var<storage, read> rows: array<u32>;
@@ -19,10 +19,9 @@ struct Params { count: u32, channels: u32, tokens: u32 }
 @compute @workgroup_size(64)
 fn main(
   @builtin(workgroup_id) group: vec3u,
-  @builtin(num_workgroups) groups: vec3u,
   @builtin(local_invocation_index) lane: u32,
 ) {
-  let at = (group.y * groups.x + group.x) * 64u + lane;
+  let at = (params.group_x + group.x) * 64u + lane;
   if (at >= params.count) { return; }
   let sample = at / params.channels;
   let row = min(rows[sample], params.tokens - 1u);

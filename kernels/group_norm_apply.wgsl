@@ -6,10 +6,13 @@
 // params   channels4 counts vec4f; an invocation handles strip_pixels pixels
 //
 // Override: SILU.
-// Grid: one invocation for four channels of a strip of pixels, 64 a workgroup, folded into y.
+// Grid: one invocation for four channels of a strip of pixels, 64 a workgroup.
 override SILU = false;
 
-struct Params { count: u32, pixels: u32, channels4: u32, strip_pixels: u32, strip_count: u32 }
+struct Params {
+  count: u32, pixels: u32, channels4: u32, strip_pixels: u32, strip_count: u32,
+  group_x: u32,
+}
 
 @group(0) @binding(0) var<storage, read> x: array<vec4f>;
 @group(0) @binding(1) var<storage, read> moments: array<vec4f>;
@@ -20,10 +23,9 @@ struct Params { count: u32, pixels: u32, channels4: u32, strip_pixels: u32, stri
 @compute @workgroup_size(64)
 fn main(
   @builtin(workgroup_id) group: vec3u,
-  @builtin(num_workgroups) groups: vec3u,
   @builtin(local_invocation_index) lane: u32,
 ) {
-  let i = (group.y * groups.x + group.x) * 64u + lane;
+  let i = (params.group_x + group.x) * 64u + lane;
   if (i >= params.count) { return; }
   let channel = i % params.channels4;
   let strip = i / params.channels4;

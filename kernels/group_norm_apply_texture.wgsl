@@ -10,12 +10,13 @@
 //          from the strip first_strip of all samples' on
 //
 // Override: SILU.
-// Grid: one invocation for four channels of a strip of pixels, 64 a workgroup, folded into y.
+// Grid: one invocation for four channels of a strip of pixels, 64 a workgroup.
 override SILU = false;
 
 struct Params {
   count: u32, pixels: u32, channels4: u32, strip_pixels: u32, strip_count: u32,
   first_strip: u32, first_pixel: u32, pixel_shift: u32,
+  group_x: u32,
 }
 
 @group(0) @binding(0) var x: texture_storage_2d<rgba32float, read>;
@@ -27,10 +28,9 @@ struct Params {
 @compute @workgroup_size(64)
 fn main(
   @builtin(workgroup_id) group: vec3u,
-  @builtin(num_workgroups) groups: vec3u,
   @builtin(local_invocation_index) lane: u32,
 ) {
-  let i = (group.y * groups.x + group.x) * 64u + lane;
+  let i = (params.group_x + group.x) * 64u + lane;
   if (i >= params.count) { return; }
   let channel = i % params.channels4;
   let strip = params.first_strip + i / params.channels4;

@@ -10,6 +10,7 @@
 // n * (part's mean - mean)^2. Sums run in a fixed order: by lane, then as a tree.
 struct Params {
   channels: u32, group_channels: u32, pixels: u32, strip_pixels: u32, strip_count: u32, eps: f32,
+  group_x: u32, group_y: u32,
 }
 
 @group(0) @binding(0) var<storage, read> strips: array<f32>;
@@ -28,8 +29,8 @@ fn main(
   @builtin(workgroup_id) group: vec3u,
   @builtin(local_invocation_index) lane: u32,
 ) {
-  let sample = group.y;
-  let first = group.x * params.group_channels;
+  let sample = params.group_y + group.y;
+  let first = (params.group_x + group.x) * params.group_channels;
   let size = f32(params.pixels) * f32(params.group_channels);
 
   var sum = 0.0;

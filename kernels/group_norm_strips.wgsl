@@ -4,11 +4,14 @@
 // strips   (samples, strip_count, 2, channels) f32: means, then sums of squared distances to them
 // params   channels4 counts vec4f; a strip is strip_pixels pixels, the last one perhaps fewer
 //
-// Grid: one invocation for four channels of a strip, 64 a workgroup, folded into y.
+// Grid: one invocation for four channels of a strip, 64 a workgroup.
 // Numerics: four pixels at a time their mean and centred squares, joined by Chan's formula: x is
 // read once and the squares are of centred values. What a strip holds depends on the sample's own
 // size only.
-struct Params { count: u32, pixels: u32, channels4: u32, strip_pixels: u32, strip_count: u32 }
+struct Params {
+  count: u32, pixels: u32, channels4: u32, strip_pixels: u32, strip_count: u32,
+  group_x: u32,
+}
 
 @group(0) @binding(0) var<storage, read> x: array<vec4f>;
 @group(0) @binding(1) var<storage, read_write> strips: array<vec4f>;
@@ -17,10 +20,9 @@ struct Params { count: u32, pixels: u32, channels4: u32, strip_pixels: u32, stri
 @compute @workgroup_size(64)
 fn main(
   @builtin(workgroup_id) group: vec3u,
-  @builtin(num_workgroups) groups: vec3u,
   @builtin(local_invocation_index) lane: u32,
 ) {
-  let i = (group.y * groups.x + group.x) * 64u + lane;
+  let i = (params.group_x + group.x) * 64u + lane;
   if (i >= params.count) { return; }
   let channel = i % params.channels4;
   let strip = i / params.channels4;

@@ -7,13 +7,14 @@
 // params   channels4 counts vec4f; a strip is strip_pixels pixels, a sample's last perhaps fewer;
 //          count invocations from the strip first_strip of all samples' on
 //
-// Grid: one invocation for four channels of a strip, 64 a workgroup, folded into y.
+// Grid: one invocation for four channels of a strip, 64 a workgroup.
 // Numerics: four pixels at a time their mean and centred squares, joined by Chan's formula: x is
 // read once and the squares are of centred values. What a strip holds depends on the sample's own
 // size only.
 struct Params {
   count: u32, pixels: u32, channels4: u32, strip_pixels: u32, strip_count: u32,
   first_strip: u32, first_pixel: u32, pixel_shift: u32,
+  group_x: u32,
 }
 
 @group(0) @binding(0) var x: texture_storage_2d<rgba32float, read>;
@@ -23,10 +24,9 @@ struct Params {
 @compute @workgroup_size(64)
 fn main(
   @builtin(workgroup_id) group: vec3u,
-  @builtin(num_workgroups) groups: vec3u,
   @builtin(local_invocation_index) lane: u32,
 ) {
-  let i = (group.y * groups.x + group.x) * 64u + lane;
+  let i = (params.group_x + group.x) * 64u + lane;
   if (i >= params.count) { return; }
   let channel = i % params.channels4;
   let strip = params.first_strip + i / params.channels4;

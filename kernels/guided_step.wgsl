@@ -13,7 +13,7 @@
 //
 // Specialisable: alias Value (vec4f, or f32 where a sample is not a multiple of 4), override
 // HAS_NOISE.
-// Grid: one invocation a Value, 64 a workgroup, folded into y.
+// Grid: one invocation a Value, 64 a workgroup.
 // Numerics: rounds where diffusers' float32 does: a sample scale of 1 multiplies exactly.
 alias Value = vec4f;
 override HAS_NOISE = false;
@@ -24,7 +24,7 @@ struct Step {
   conditional: u32, unconditional: u32, skipped: u32, guidance: f32,
   skip_scale: f32, sample_scale: f32, velocity_scale: f32, noise_scale: f32,
 }
-struct Params { count: u32, per_sample: u32 }
+struct Params { count: u32, per_sample: u32, group_x: u32 }
 
 @group(0) @binding(0) var<storage, read_write> latents: array<Value>;
 @group(0) @binding(1) var<storage, read> velocity: array<Value>;
@@ -35,10 +35,9 @@ struct Params { count: u32, per_sample: u32 }
 @compute @workgroup_size(64)
 fn main(
   @builtin(workgroup_id) group: vec3u,
-  @builtin(num_workgroups) groups: vec3u,
   @builtin(local_invocation_index) lane: u32,
 ) {
-  let at = (group.y * groups.x + group.x) * 64u + lane;
+  let at = (params.group_x + group.x) * 64u + lane;
   if (at >= params.count) { return; }
   let step = steps[at / params.per_sample];
   let inner = at % params.per_sample;

@@ -22,6 +22,7 @@ struct Params {
   channels4: u32, rows_per_sample: u32,
   scale_offset: u32, scale_stride: u32, shift_offset: u32, shift_stride: u32,
   eps: f32,
+  group_x: u32, group_y: u32,
 }
 
 @group(0) @binding(0) var<storage, read> x: array<vec4f>;
@@ -45,7 +46,9 @@ fn main(
   @builtin(local_invocation_index) lane: u32,
 ) {
   let count = params.channels4;
-  let base = (group.y * params.rows_per_sample + group.x) * count;
+  let row = params.group_x + group.x;
+  let sample = params.group_y + group.y;
+  let base = (sample * params.rows_per_sample + row) * count;
   let origin = x[base].x;
 
   var mean4 = vec4f();
@@ -75,8 +78,8 @@ fn main(
   workgroupBarrier();
   let inverse = inverseSqrt(squares[0] / f32(4u * count) + params.eps);
 
-  let scale_base = params.scale_offset + group.y * params.scale_stride;
-  let shift_base = params.shift_offset + group.y * params.shift_stride;
+  let scale_base = params.scale_offset + sample * params.scale_stride;
+  let shift_base = params.shift_offset + sample * params.shift_stride;
   for (var i = lane; i < count; i += 64u) {
     var value = (x[base + i] - origin - mean) * inverse;
     if (HAS_WEIGHT) { value *= weight[i]; }

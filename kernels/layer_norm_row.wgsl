@@ -24,6 +24,7 @@ struct Params {
   channels4: u32, rows_per_sample: u32,
   scale_offset: u32, scale_stride: u32, shift_offset: u32, shift_stride: u32,
   eps: f32,
+  group_x: u32, group_y: u32,
 }
 
 @group(0) @binding(0) var<storage, read> x: array<vec4f>;
@@ -69,14 +70,13 @@ fn moments(base: u32, origin: f32) -> vec2f {
 }
 
 @compute @workgroup_size(16)
-fn main(
-  @builtin(global_invocation_id) id: vec3u,
-) {
-  let first = id.x * ROWS;
+fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lane: u32) {
+  let first = ((params.group_x + group.x) * 16u + lane) * ROWS;
+  let sample = params.group_y + group.y;
   if (first >= params.rows_per_sample) { return; }
   let rows = params.rows_per_sample - first;
   let count = params.channels4;
-  let base = (id.y * params.rows_per_sample + first) * count;
+  let base = (sample * params.rows_per_sample + first) * count;
 
   var origin: array<f32, ROWS>;
   var stats: array<vec2f, ROWS>;
@@ -87,8 +87,8 @@ fn main(
     }
   }
 
-  let scale_base = params.scale_offset + id.y * params.scale_stride;
-  let shift_base = params.shift_offset + id.y * params.shift_stride;
+  let scale_base = params.scale_offset + sample * params.scale_stride;
+  let shift_base = params.shift_offset + sample * params.shift_stride;
   for (var i = 0u; i < count; i++) {
     var factor = vec4f(1.0);
     var offset = vec4f();

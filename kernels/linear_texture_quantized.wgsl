@@ -14,7 +14,7 @@
 //
 // Specialise: THREAD_M x THREAD_N outputs an invocation; BITS of q, 8 (q8_0) or 4 (q4_0).
 // Grid: 16 invocations a workgroup, side by side over columns, four neighbours each; workgroups:
-// y * grid_x + x over tiles of rows, z over tiles of columns.
+// x over tiles of rows, y over tiles of columns.
 // Numerics: f32 throughout; q * scale is exact in it, so every output is the chain of fma over k in
 // ascending order that the other kernels make of these weights.
 //
@@ -24,7 +24,8 @@ struct Params {
   rows: u32, n: u32, k8: u32, y_stride: u32,
   y_column: u32, rows_per_sample: u32, gate_offset: u32, gate_stride: u32,
   bias_offset: u32, has_bias: u32, has_gate: u32, accumulate: u32,
-  grid_x: u32, activation: u32, first_row: u32, row_shift: u32,
+  activation: u32, first_row: u32, row_shift: u32,
+  group_x: u32, group_y: u32,
 }
 @group(0) @binding(0) var x: texture_storage_2d<rgba32float, read>;
 @group(0) @binding(1) var w: texture_storage_2d<rgba32uint, read>;
@@ -48,8 +49,8 @@ var<workgroup> sums: array<array<vec4f, 16>, THREAD_M>;
 @compute @workgroup_size(16)
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lane: u32) {
   // From the workgroup alone, so that compilers see that all lanes read one texel of x.
-  let row = (group.y * params.grid_x + group.x) * THREAD_M;
-  let column = group.z * 16u * THREAD_N + 4u * lane;
+  let row = (params.group_x + group.x) * THREAD_M;
+  let column = (params.group_y + group.y) * 16u * THREAD_N + 4u * lane;
   let last_row = params.rows - 1u;
   let row_mask = (1u << params.row_shift) - 1u;
   let last_column = params.n - 1u;

@@ -12,7 +12,7 @@
 //
 // Specialise: THREAD_M x THREAD_N outputs an invocation, WEIGHT_BITS.
 // Grid: 16 invocations a workgroup, lanes_n of them over columns and the others over rows;
-// workgroups: y * grid_x + x over tiles of rows, z over tiles of columns.
+// workgroups: x over tiles of rows, y over tiles of columns.
 // Numerics: f32 throughout; every output is one chain of fma over k in ascending order, whatever
 // the tile and whatever the other rows: that is what batch invariance rests on.
 //
@@ -23,7 +23,8 @@ struct Params {
   rows: u32, n: u32, k8: u32, y_stride: u32,
   y_column: u32, rows_per_sample: u32, gate_offset: u32, gate_stride: u32,
   bias_offset: u32, has_bias: u32, has_gate: u32, accumulate: u32,
-  lanes_n: u32, grid_x: u32, activation: u32,
+  lanes_n: u32, activation: u32,
+  group_x: u32, group_y: u32,
 }
 @group(0) @binding(0) var<storage, read> x: array<vec4f>;
 @group(0) @binding(1) var<storage, read> w: array<vec4u>;
@@ -44,9 +45,9 @@ var<workgroup> sums: array<array<vec4f, 16>, THREAD_M>;
 @compute @workgroup_size(16)
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lane: u32) {
   let lanes_m = 16u / params.lanes_n;
-  let tile = group.y * params.grid_x + group.x;
+  let tile = params.group_x + group.x;
   let row = (tile * lanes_m + lane / params.lanes_n) * THREAD_M;
-  let column = (group.z * params.lanes_n + lane % params.lanes_n) * THREAD_N;
+  let column = ((params.group_y + group.y) * params.lanes_n + lane % params.lanes_n) * THREAD_N;
   let last_row = params.rows - 1u;
   let last_column = params.n - 1u;
   var acc: array<array<f32, THREAD_N>, THREAD_M>;

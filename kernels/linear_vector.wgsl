@@ -11,7 +11,7 @@
 // params  as linear_tile.wgsl; lanes_n is not used
 //
 // Specialise: THREAD_M rows a workgroup, WEIGHT_BITS.
-// Grid: 64 invocations a workgroup; workgroups: y * grid_x + x over THREAD_M rows, z over four
+// Grid: 64 invocations a workgroup; workgroups: x over THREAD_M rows, y over four
 // columns.
 // Numerics: f32; invocation l sums k = 8 l .. 8 l + 7, 8 (l + 64) .., then the 64 sums meet in a
 // tree: an order that depends on k alone.
@@ -22,7 +22,8 @@ struct Params {
   rows: u32, n: u32, k8: u32, y_stride: u32,
   y_column: u32, rows_per_sample: u32, gate_offset: u32, gate_stride: u32,
   bias_offset: u32, has_bias: u32, has_gate: u32, accumulate: u32,
-  lanes_n: u32, grid_x: u32, activation: u32,
+  lanes_n: u32, activation: u32,
+  group_x: u32, group_y: u32,
 }
 @group(0) @binding(0) var<storage, read> x: array<vec4f>;
 @group(0) @binding(1) var<storage, read> w: array<vec4u>;
@@ -39,8 +40,8 @@ var<workgroup> sums: array<array<vec4f, THREAD_M>, 64>;
 
 @compute @workgroup_size(64)
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lane: u32) {
-  let row = (group.y * params.grid_x + group.x) * THREAD_M;
-  let column = group.z * 4u;
+  let row = (params.group_x + group.x) * THREAD_M;
+  let column = (params.group_y + group.y) * 4u;
   var acc: array<vec4f, THREAD_M>;
   for (var k = lane; k < params.k8; k += 64u) {
     for (var half = 0u; half < 2u; half++) { // unroll

@@ -12,8 +12,8 @@
 //
 // Specialise: LANES, WEIGHT_BITS; alias weight4, the type of w in workgroup memory: vec4f, or vec4h
 // for f16 weights where the device has shader-f16, which holds them exactly.
-// Grid: LANES x LANES invocations a workgroup, each 8 x 8 outputs; workgroups: y * grid_x + x over
-// tiles of rows, z over tiles of columns.
+// Grid: LANES x LANES invocations a workgroup, each 8 x 8 outputs; workgroups: x over tiles
+// of rows, y over tiles of columns.
 // Numerics: f32; every output is one chain of fma over k in ascending order, as in
 // linear_tile.wgsl.
 //
@@ -28,7 +28,8 @@ struct Params {
   rows: u32, n: u32, k8: u32, y_stride: u32,
   y_column: u32, rows_per_sample: u32, gate_offset: u32, gate_stride: u32,
   bias_offset: u32, has_bias: u32, has_gate: u32, accumulate: u32,
-  lanes_n: u32, grid_x: u32, activation: u32,
+  lanes_n: u32, activation: u32,
+  group_x: u32, group_y: u32,
 }
 @group(0) @binding(0) var<storage, read> x: array<vec4f>;
 @group(0) @binding(1) var<storage, read> w: array<vec4u>;
@@ -50,8 +51,8 @@ var<workgroup> tile_w: array<array<weight4, TILE / 4u>, STEP>;
 
 @compute @workgroup_size(LANES * LANES)
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lane: u32) {
-  let first_row = (group.y * params.grid_x + group.x) * TILE;
-  let first_column = group.z * TILE;
+  let first_row = (params.group_x + group.x) * TILE;
+  let first_column = (params.group_y + group.y) * TILE;
   let lane_m = lane / LANES;
   let lane_n = lane % LANES;
   var acc: array<array<vec4f, 2>, 8>;

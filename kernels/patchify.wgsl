@@ -5,8 +5,8 @@
 //          patch convolution multiplies as a linear, columns in its weight's order
 // params   count of y; patch_size divides height and width
 //
-// Grid: one invocation a value, 64 a workgroup, folded into y.
-struct Params { count: u32, channels: u32, height: u32, width: u32, patch_size: u32 }
+// Grid: one invocation a value, 64 a workgroup.
+struct Params { count: u32, channels: u32, height: u32, width: u32, patch_size: u32, group_x: u32 }
 
 @group(0) @binding(0) var<storage, read> latents: array<f32>;
 @group(0) @binding(1) var<storage, read_write> y: array<f32>;
@@ -15,10 +15,9 @@ struct Params { count: u32, channels: u32, height: u32, width: u32, patch_size: 
 @compute @workgroup_size(64)
 fn main(
   @builtin(workgroup_id) group: vec3u,
-  @builtin(num_workgroups) groups: vec3u,
   @builtin(local_invocation_index) lane: u32,
 ) {
-  let at = (group.y * groups.x + group.x) * 64u + lane;
+  let at = (params.group_x + group.x) * 64u + lane;
   if (at >= params.count) { return; }
   let size = params.patch_size;
   let q = at % size;

@@ -5,12 +5,13 @@
 // params   count, channels, into_channels and column in Values
 //
 // Specialisable: alias Value (vec4f, or f32 where an extent is not a multiple of 4).
-// Grid: one invocation a Value of x, 64 a workgroup, folded into y.
+// Grid: one invocation a Value of x, 64 a workgroup.
 alias Value = vec4f;
 
 struct Params {
   count: u32, tokens: u32, channels: u32, into_tokens: u32, into_channels: u32, row: u32,
   column: u32,
+  group_x: u32,
 }
 
 @group(0) @binding(0) var<storage, read> x: array<Value>;
@@ -20,10 +21,9 @@ struct Params {
 @compute @workgroup_size(64)
 fn main(
   @builtin(workgroup_id) group: vec3u,
-  @builtin(num_workgroups) groups: vec3u,
   @builtin(local_invocation_index) lane: u32,
 ) {
-  let at = (group.y * groups.x + group.x) * 64u + lane;
+  let at = (params.group_x + group.x) * 64u + lane;
   if (at >= params.count) { return; }
   let c = at % params.channels;
   let t = (at / params.channels) % params.tokens;

@@ -4,11 +4,11 @@
 // qkv       (B, S, 3*H*D) chunks: q | k | v along the last axis, each (H, D)
 // q_weight  (D) f32 as chunks
 // k_weight  the same
-// params    rows = B*S*H heads to normalise, heads = H, grid_x = the grid's X, D, epsilon
+// params    rows = B*S*H heads to normalise, heads = H, D, epsilon
 //
 // Specialise: HEAD_CHUNKS = D / 4 with chunk = vec4f; for D not a multiple of 4, chunk = f32,
 //   HEAD_CHUNKS = D and LANE_SUM = 0.25.
-// Grid: (X, ceil(rows / (X * GROUP)), 2): q, then k; an invocation owns one head's q or k.
+// Grid: (ceil(rows / GROUP), 2): q, then k; an invocation owns one head's q or k.
 // Numerics: f32, the mean square in four partial sums; no sum crosses invocations.
 
 alias chunk = vec4f;
@@ -20,9 +20,9 @@ override GROUP: u32 = 64u;
 struct Params {
   rows: u32,
   heads: u32,
-  grid_x: u32,
   head_dim: f32,
   epsilon: f32,
+  group_x: u32, group_y: u32,
 }
 
 @group(0) @binding(0) var<storage, read_write> qkv: array<chunk>;
@@ -35,13 +35,14 @@ fn main(
   @builtin(workgroup_id) group: vec3u,
   @builtin(local_invocation_index) lane: u32,
 ) {
-  let row = (group.y * params.grid_x + group.x) * GROUP + lane;
+  let row = (params.group_x + group.x) * GROUP + lane;
   if (row >= params.rows) {
     return;
   }
   let token = row / params.heads;
   let head = row % params.heads;
-  let base = ((3u * token + group.z) * params.heads + head) * HEAD_CHUNKS;
+  let part = params.group_y + group.y;
+  let base = ((3u * token + part) * params.heads + head) * HEAD_CHUNKS;
 
   var x: array<chunk, HEAD_CHUNKS>;
   var partial = chunk();
@@ -52,7 +53,7 @@ fn main(
   let mean = dot(vec4f(partial), vec4f(LANE_SUM)) / params.head_dim;
   let factor = inverseSqrt(mean + params.epsilon);
   for (var i = 0u; i < HEAD_CHUNKS; i++) { // unroll
-    qkv[base + i] = x[i] * factor * weight(group.z, i);
+    qkv[base + i] = x[i] * factor * weight(part, i);
   }
 }
 

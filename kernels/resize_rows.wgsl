@@ -2,17 +2,17 @@
 //
 // x       (rows, in_columns)   f32
 // y       (rows, out_columns)  f32
-// params  sizes; grid_x is the number of workgroups in x
+// params  sizes
 //
-// Grid: one invocation a value of y, 64 a workgroup, folded into two dimensions.
-struct Params { rows: u32, in_columns: u32, out_columns: u32, grid_x: u32 }
+// Grid: one invocation a value of y, 64 a workgroup.
+struct Params { rows: u32, in_columns: u32, out_columns: u32, group_x: u32 }
 @group(0) @binding(0) var<storage, read> x: array<f32>;
 @group(0) @binding(1) var<storage, read_write> y: array<f32>;
 @group(0) @binding(2) var<uniform> params: Params;
 
 @compute @workgroup_size(64)
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lane: u32) {
-  let index = (group.y * params.grid_x + group.x) * 64u + lane;
+  let index = (params.group_x + group.x) * 64u + lane;
   let row = index / params.out_columns;
   let column = index % params.out_columns;
   if (row < params.rows) {

@@ -4,12 +4,12 @@
 // weight   (channels) f32
 // params   channels4 counts vec4f
 //
-// Grid: one workgroup of 64 for each row, folded into y. For GPUs; rms_norm_row.wgsl is the one for
+// Grid: one workgroup of 64 for each row. For GPUs; rms_norm_row.wgsl is the one for
 // software adapters.
 // Arithmetic: 4096 channels are 16 vectors an invocation; the second reading comes from the cache.
 // Workgroup memory 256 bytes, 7 barriers.
 // Numerics: f32 sums in a fixed order: by invocation, then as a tree.
-struct Params { rows: u32, channels4: u32, eps: f32 }
+struct Params { channels4: u32, eps: f32, group_x: u32 }
 
 @group(0) @binding(0) var<storage, read> x: array<vec4f>;
 @group(0) @binding(1) var<storage, read> weight: array<vec4f>;
@@ -21,12 +21,9 @@ var<workgroup> sums: array<f32, 64>;
 @compute @workgroup_size(64)
 fn main(
   @builtin(workgroup_id) group: vec3u,
-  @builtin(num_workgroups) groups: vec3u,
   @builtin(local_invocation_index) lane: u32,
 ) {
-  // The last line of a folded grid may reach past the rows: those read the last one, write nothing.
-  let row = min(group.y * groups.x + group.x, params.rows - 1u);
-  let is_row = group.y * groups.x + group.x < params.rows;
+  let row = params.group_x + group.x;
   let count = params.channels4;
   let base = row * count;
   var squares4 = vec4f();
@@ -41,7 +38,7 @@ fn main(
   }
   workgroupBarrier();
   let inverse = inverseSqrt(sums[0] / f32(4u * count) + params.eps);
-  for (var i = lane; is_row && i < count; i += 64u) {
+  for (var i = lane; i < count; i += 64u) {
     y[base + i] = x[base + i] * inverse * weight[i];
   }
 }

@@ -11,7 +11,7 @@
 // Numerics: four interleaved f32 sums.
 const ROWS = 2u;
 
-struct Params { rows: u32, channels4: u32, eps: f32 }
+struct Params { rows: u32, channels4: u32, eps: f32, group_x: u32 }
 
 @group(0) @binding(0) var<storage, read> x: array<vec4f>;
 @group(0) @binding(1) var<storage, read> weight: array<vec4f>;
@@ -19,8 +19,8 @@ struct Params { rows: u32, channels4: u32, eps: f32 }
 @group(0) @binding(3) var<uniform> params: Params;
 
 @compute @workgroup_size(16)
-fn main(@builtin(global_invocation_id) id: vec3u) {
-  let first = id.x * ROWS;
+fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lane: u32) {
+  let first = ((params.group_x + group.x) * 16u + lane) * ROWS;
   if (first >= params.rows) { return; }
   let rows = params.rows - first;
   let count = params.channels4;

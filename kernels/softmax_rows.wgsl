@@ -1,10 +1,10 @@
 // Softmax of each row, in place:  x[r,c] = e[r,c] / sum_c e[r,c],  e = exp(scale * (x - max_r))
 //
 // x       (R, C) f32 as chunks
-// params  rows = R, row_chunks = C / chunk's width, grid_x = the grid's X, scale > 0
+// params  row_chunks = C / chunk's width, scale > 0
 //
 // Specialise: chunk = vec4f; for C not a multiple of 4, chunk = f32 and LANE_SUM = 0.25.
-// Grid: (X, ceil(R / X), 1); a workgroup owns a row.
+// Grid: (R); a workgroup owns a row.
 // Numerics: f32; each lane sums its own chunks, then the GROUP sums are added in lane order, so a
 // row's bits depend on C alone. A lane makes 3 * row_chunks / GROUP + 2 * GROUP iterations.
 
@@ -14,10 +14,9 @@ const LANE_SUM = 1.0;
 override GROUP: u32 = 64u;
 
 struct Params {
-  rows: u32,
   row_chunks: u32,
-  grid_x: u32,
   scale: f32,
+  group_x: u32,
 }
 
 @group(0) @binding(0) var<storage, read_write> x: array<chunk>;
@@ -30,10 +29,9 @@ fn main(
   @builtin(workgroup_id) group: vec3u,
   @builtin(local_invocation_index) lane: u32,
 ) {
-  let row = group.y * params.grid_x + group.x;
-  // Past the last row a group only keeps its barriers.
-  let chunks = select(0u, params.row_chunks, row < params.rows);
-  let base = row * params.row_chunks;
+  let row = params.group_x + group.x;
+  let chunks = params.row_chunks;
+  let base = row * chunks;
 
   var largest = chunk(-3.0e38);
   for (var i = lane; i < chunks; i += GROUP) {

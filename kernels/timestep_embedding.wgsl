@@ -5,11 +5,11 @@
 // y           (samples, 2 * half) f32
 // params      count = samples * half_width
 //
-// Grid: one invocation for a cosine and its sine, 64 a workgroup, folded into y.
+// Grid: one invocation for a cosine and its sine, 64 a workgroup.
 // Numerics: arguments reach 1000 rad, where built-in sin and cos promise nothing. The argument is
 // reduced by multiples of pi/2 in three parts (each product below 2^10 is exact or tiny), and the
 // polynomials are Cephes' sinf and cosf on [-pi/4, pi/4], good to the last place of f32.
-struct Params { count: u32, half_width: u32 }
+struct Params { count: u32, half_width: u32, group_x: u32 }
 
 @group(0) @binding(0) var<storage, read> timesteps: array<f32>;
 @group(0) @binding(1) var<storage, read> frequencies: array<f32>;
@@ -34,10 +34,9 @@ fn cos_sin(angle: f32) -> vec2f {
 @compute @workgroup_size(64)
 fn main(
   @builtin(workgroup_id) group: vec3u,
-  @builtin(num_workgroups) groups: vec3u,
   @builtin(local_invocation_index) lane: u32,
 ) {
-  let i = (group.y * groups.x + group.x) * 64u + lane;
+  let i = (params.group_x + group.x) * 64u + lane;
   if (i >= params.count) { return; }
   let sample = i / params.half_width;
   let k = i % params.half_width;

@@ -1,7 +1,7 @@
 /** One real device for a test file, and the few moves that every GPU test makes. */
 import assert from "node:assert/strict";
 import { prepareAdapter } from "../adapter.ts";
-import { type Gpu, openGpu } from "../src/gpu/device.ts";
+import { Gpu, openGpu } from "../src/gpu/device.ts";
 import type { Recorder } from "../src/gpu/program.ts";
 import type { Tensor } from "../src/gpu/tensor.ts";
 import { texelColumns } from "../src/weights/parameter.ts";
@@ -67,13 +67,44 @@ export function weightTexture(rows: number, rowLength: number, values: Float16Ar
   return { texture, view: texture.createView() };
 }
 
-/** Records, runs and reads back what `build` returns. Frees nothing: devices end with the file. */
-export async function run(build: (recorder: Recorder) => Tensor): Promise<Float32Array> {
-  const recorder = gpu.record("test");
+const twins = new WeakMap<Gpu, Gpu>();
+
+/** The same device, as if it took two workgroups a dimension: every larger grid is cut. */
+function narrow(on: Gpu): Gpu {
+  const limits = new Proxy(on.limits, {
+    get: (limits, name) =>
+      name === "maxComputeWorkgroupsPerDimension" ? 2 : Reflect.get(limits, name),
+  });
+  const { pipelines, tuner } = on;
+  const twin = twins.get(on) ?? new Gpu(on.device, on.adapter);
+  twins.set(on, Object.assign(twin, { limits, pipelines, tuner }));
+  return twin;
+}
+
+/**
+ * Records, runs and reads back what `build` returns; again in dispatches of few workgroups, which
+ * must give the same bits. Frees nothing: devices end with the file.
+ */
+export async function run(build: (rec: Recorder) => Tensor, on = gpu): Promise<Float32Array> {
+  const values = await runOnce(on, build);
+  const cut = await runOnce(narrow(on), build);
+  assert.deepEqual(cut, values, "The same in dispatches of few workgroups");
+  return values;
+}
+
+/** A copy of a tensor for an op that changes it. */
+export function copyOf(rec: Recorder, tensor: Tensor): Tensor {
+  const copy = rec.alloc(tensor.shape, tensor.label, tensor.dtype);
+  rec.copy(tensor, copy);
+  return copy;
+}
+
+async function runOnce(on: Gpu, build: (rec: Recorder) => Tensor): Promise<Float32Array> {
+  const recorder = on.record("test");
   const output = build(recorder);
   const program = await recorder.finish();
-  await gpu.run(program);
-  const values = await gpu.readFloats(output);
+  await on.run(program);
+  const values = await on.readFloats(output);
   program.dispose();
   return values;
 }

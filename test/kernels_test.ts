@@ -26,6 +26,9 @@ for (const file of files) {
       assert.match(header, new RegExp(`\\b${binding.name}\\b`), `header names ${binding.name}`);
     }
     assert.match(header, /grid/i, "header says what the grid is");
+    const ids = source.match(/\bgroup\.[xyz]|@builtin\((num_workgroups|global_\w+)\)/g) ?? [];
+    const told = source.match(/params\.group_([xyz]) \+ group\.\1\b/g) ?? [];
+    assert.equal(ids.length, told.length, "a workgroup is counted from where its dispatch begins");
     for (const [i, line] of source.split("\n").entries()) {
       assert.ok(line.length <= 100, `line ${i + 1} is over 100 columns`);
     }

@@ -4,6 +4,7 @@
  * the pipeline's `constants`.
  */
 import { KernelError } from "./errors.ts";
+import { type GridPiece, originFields } from "./grid.ts";
 import { unroll } from "./unroll.ts";
 
 export type BindingKind =
@@ -104,11 +105,22 @@ function replaceLine(kernel: Kernel, text: string, line: RegExp, name: string, v
   return text.replace(line, `$1${value};`);
 }
 
-/** Packs `Params` fields, each four bytes, in the order of their declaration. */
+/**
+ * Packs `Params` fields, each four bytes, in the order of their declaration. `origin` is the first
+ * workgroup of this dispatch, which only a kernel with fields for it may be told.
+ */
 export function packParams(
   kernel: Kernel,
-  values: Readonly<Record<string, number>>,
+  fields: Readonly<Record<string, number>>,
+  origin: GridPiece["origin"] = [0, 0, 0],
 ): Uint8Array<ArrayBuffer> {
+  const values: Record<string, number> = { ...fields };
+  for (const [axis, name] of originFields.entries()) {
+    if (kernel.params.some((field) => field.name === name)) values[name] = origin[axis]!;
+    else if (origin[axis] !== 0) {
+      throw new KernelError(kernel.name, `A grid this large needs ${name} in Params`);
+    }
+  }
   const bytes = new DataView(
     new ArrayBuffer(Math.max(16, Math.ceil(kernel.params.length / 4) * 16)),
   );

@@ -6,6 +6,7 @@
 import type { Arena } from "./arena.ts";
 import type { Gpu } from "./device.ts";
 import { BindingLimitError, KernelError, OutOfDeviceMemoryError } from "./errors.ts";
+import { type Grid, type GridPiece, pieces } from "./grid.ts";
 import { type Kernel, packParams, type Specialisation } from "./kernel.ts";
 import type { Pipeline } from "./pipelines.ts";
 import { Activation, OpTexture, placeActivations, placeTextures } from "./slot_layout.ts";
@@ -23,12 +24,12 @@ export interface Dispatch {
     Record<string, Tensor | ScratchTexture | WeightTexture | GPUTextureView>
   >;
   readonly params?: Readonly<Record<string, number>>;
-  /** Workgroups. */
-  readonly grid: readonly [number, number, number];
+  readonly grid: Grid;
 }
 
 interface RecordedDispatch extends Dispatch {
   readonly pipeline: Pipeline;
+  readonly workgroups: GridPiece["size"];
   readonly uniformOffset: number;
   readonly uniformSize: number;
 }
@@ -124,23 +125,24 @@ export class Recorder {
 
   dispatch(dispatch: Dispatch): void {
     const { kernel, label, grid, bindings } = dispatch;
-    const limit = this.gpu.limits.maxComputeWorkgroupsPerDimension;
-    if (grid.some((n) => !Number.isInteger(n) || n < 0 || n > limit)) {
-      throw new KernelError(kernel.name, `${label}: grid [${grid}] is outside 0..${limit}`);
+    if (grid.some((n) => !Number.isInteger(n) || n! < 0)) {
+      throw new KernelError(kernel.name, `${label}: grid [${grid}] is no number of workgroups`);
     }
     for (const { name, kind } of kernel.bindings) {
       if (kind !== "uniform" && !bindings[name]) {
         throw new KernelError(kernel.name, `${label}: nothing is bound to ${name}`);
       }
     }
-    if (grid.includes(0)) return;
-    const bytes = packParams(kernel, dispatch.params ?? {});
-    this.#commands.push({
-      ...dispatch,
-      pipeline: this.gpu.pipelines.get(kernel, dispatch.specialise),
-      uniformOffset: this.#place(bytes),
-      uniformSize: bytes.byteLength,
-    });
+    for (const { origin, size } of pieces(grid, this.gpu.limits.maxComputeWorkgroupsPerDimension)) {
+      const bytes = packParams(kernel, dispatch.params ?? {}, origin);
+      this.#commands.push({
+        ...dispatch,
+        pipeline: this.gpu.pipelines.get(kernel, dispatch.specialise),
+        workgroups: size,
+        uniformOffset: this.#place(bytes),
+        uniformSize: bytes.byteLength,
+      });
+    }
   }
 
   /** Copies one tensor's bytes into another's. */
@@ -268,7 +270,7 @@ export class Program {
         if (command.pipeline !== current) pass.setPipeline(command.pipeline.pipeline);
         current = command.pipeline;
         pass.setBindGroup(0, this.#bindGroups[i]!);
-        pass.dispatchWorkgroups(...command.grid as [number, number, number]);
+        pass.dispatchWorkgroups(...command.workgroups);
       } else {
         pass?.end();
         pass = current = undefined;

@@ -4,7 +4,6 @@ import { elements, reshape, rowsOf, rowStride, type Tensor } from "../gpu/tensor
 import { add } from "./add.ts";
 import { conv2dTexture } from "./conv2d_texture.ts";
 import { type Conv2dVariant, likelyVariants, variants } from "./conv2d_variants.ts";
-import { foldGrid } from "./fold_grid.ts";
 import type { KernelUse } from "./kernel_use.ts";
 import type { MatrixPart } from "./matrix.ts";
 import { resizeRows } from "./resize_rows.ts";
@@ -93,7 +92,6 @@ export function conv2d(rec: Recorder, options: Conv2dOptions): Tensor {
     const pixels = outHeight * outWidth;
     const variant = options.variant ?? chooseVariant(rec, options, part, pixels);
     const { lanesN, groupsM, groupsN } = variant.layout(batch * outHeight, outWidth, part.rows);
-    const [gridX, gridY] = foldGrid(groupsM);
     const params = {
       batch,
       height,
@@ -110,7 +108,6 @@ export function conv2d(rec: Recorder, options: Conv2dOptions): Tensor {
       y_stride: columns,
       y_column: part.rowStart,
       lanes_n: lanesN,
-      grid_x: gridX,
     };
     rec.dispatch({
       label: `conv2d/${label}`,
@@ -118,7 +115,7 @@ export function conv2d(rec: Recorder, options: Conv2dOptions): Tensor {
       specialise: specialise(variant),
       bindings: { x: wide, w: part.tensor, bias: wideBias, y },
       params,
-      grid: [gridX, gridY, groupsN],
+      grid: [groupsM, groupsN],
     });
   }
   if (n === columns) return y;

@@ -3,7 +3,6 @@ import source from "../../kernels/conv2d_texture.wgsl" with { type: "text" };
 import { defineKernel, type Specialisation } from "../gpu/kernel.ts";
 import type { Recorder } from "../gpu/program.ts";
 import type { Tensor } from "../gpu/tensor.ts";
-import { foldGrid } from "./fold_grid.ts";
 import type { KernelUse } from "./kernel_use.ts";
 import type { MatrixPart } from "./matrix.ts";
 import { copyRows, rowTexture } from "./texture_rows.ts";
@@ -85,7 +84,6 @@ export function conv2dTexture(rec: Recorder, options: Conv2dTextureOptions): voi
       const tile = options.tile ?? chooseTile(rec, options, part);
       const [threadM, threadN, lanesN] = tile;
       const runs = (end - line) * Math.ceil(outWidth / threadM);
-      const [gridX, gridY] = foldGrid(Math.ceil(runs / (lanes / lanesN)));
       rec.dispatch({
         label: `conv2d/${label}`,
         kernel: kernelOf(options),
@@ -106,12 +104,11 @@ export function conv2dTexture(rec: Recorder, options: Conv2dTextureOptions): voi
           accumulate: Number(options.accumulate),
           y_stride: columns,
           y_column: part.rowStart,
-          grid_x: gridX,
           first_pixel: firstSeen * width,
           first_line: line,
           end_line: end,
         },
-        grid: [gridX, gridY, Math.ceil(part.rows / (lanesN * threadN))],
+        grid: [Math.ceil(runs / (lanes / lanesN)), Math.ceil(part.rows / (lanesN * threadN))],
       });
     }
     line = end;

@@ -1,9 +1,9 @@
 import source from "../../kernels/cropped_positions.wgsl" with { type: "text" };
+import { flatGrid } from "../gpu/grid.ts";
 import { defineKernel } from "../gpu/kernel.ts";
 import type { Recorder } from "../gpu/program.ts";
 import type { Tensor } from "../gpu/tensor.ts";
 import { checkTable, tableStride } from "./check.ts";
-import { flatGrid } from "./flat_grid.ts";
 import type { KernelUse } from "./kernel_use.ts";
 import type { Matrix } from "./matrix.ts";
 

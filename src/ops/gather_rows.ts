@@ -1,9 +1,9 @@
 import source from "../../kernels/gather_rows.wgsl" with { type: "text" };
+import { flatGrid } from "../gpu/grid.ts";
 import { defineKernel } from "../gpu/kernel.ts";
 import type { Recorder } from "../gpu/program.ts";
 import type { Tensor } from "../gpu/tensor.ts";
 import { checkTensor } from "./check.ts";
-import { flatGrid } from "./flat_grid.ts";
 import type { KernelUse } from "./kernel_use.ts";
 import { valueAlias, valueWidth } from "./values.ts";
 

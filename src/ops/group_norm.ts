@@ -5,11 +5,11 @@ import stripsSource from "../../kernels/group_norm_strips.wgsl" with { type: "te
 import stripsTextureSource from "../../kernels/group_norm_strips_texture.wgsl" with {
   type: "text",
 };
+import { flatGrid } from "../gpu/grid.ts";
 import { defineKernel, type Kernel, type Specialisation } from "../gpu/kernel.ts";
 import type { Recorder } from "../gpu/program.ts";
 import type { Tensor } from "../gpu/tensor.ts";
 import { checkChannels, checkTensor } from "./check.ts";
-import { flatGrid } from "./flat_grid.ts";
 import type { KernelUse } from "./kernel_use.ts";
 import { copyRows, rowTexture } from "./texture_rows.ts";
 
@@ -78,7 +78,7 @@ export function groupNorm(rec: Recorder, options: GroupNormOptions): Tensor {
       strip_count: stripCount,
       eps,
     },
-    grid: [groups, batch, 1],
+    grid: [groups, batch],
   });
 
   const y = rec.alloc(x.shape, label);

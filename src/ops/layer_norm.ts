@@ -69,7 +69,7 @@ export function layerNorm(rec: Recorder, options: LayerNormOptions): Tensor {
       shift_stride: (shift?.stride ?? 0) / 4,
       eps,
     },
-    grid: [groups, samples, 1],
+    grid: [groups, samples],
   });
   return y;
 }

@@ -3,7 +3,6 @@ import type { Recorder } from "../gpu/program.ts";
 import { blockValues, quantBits, type WeightDType } from "../gpu/quantized.ts";
 import { elements, type PerSample, reshape, rowStride, type Tensor } from "../gpu/tensor.ts";
 import { add } from "./add.ts";
-import { foldGrid } from "./fold_grid.ts";
 import type { KernelUse } from "./kernel_use.ts";
 import { linearTexture } from "./linear_texture.ts";
 import { likelyVariants, type LinearVariant, variants } from "./linear_variants.ts";
@@ -103,7 +102,6 @@ export function linear(rec: Recorder, options: LinearOptions): Tensor {
     const dtype = weightDType(part);
     const variant = options.variant ?? chooseVariant(rec, options, { ...part, tensor: w });
     const { lanesN, groupsM, groupsN } = variant.layout(rows, part.rows);
-    const [gridX, gridY] = foldGrid(groupsM);
     rec.dispatch({
       label: `linear/${label}`,
       kernel: variant.kernel,
@@ -130,10 +128,9 @@ export function linear(rec: Recorder, options: LinearOptions): Tensor {
         has_gate: Number(gate !== undefined),
         accumulate: Number(into !== undefined),
         lanes_n: lanesN,
-        grid_x: gridX,
         activation: activations.indexOf(activation),
       },
-      grid: [gridX, gridY, groupsN],
+      grid: [groupsM, groupsN],
     });
   }
   if (n === columns) return y;

@@ -4,7 +4,6 @@ import { defineKernel, type Specialisation } from "../gpu/kernel.ts";
 import type { Recorder } from "../gpu/program.ts";
 import { quantBits, type QuantType } from "../gpu/quantized.ts";
 import type { Tensor } from "../gpu/tensor.ts";
-import { foldGrid } from "./fold_grid.ts";
 import type { KernelUse } from "./kernel_use.ts";
 import { type MatrixPart, weightDType } from "./matrix.ts";
 import { copyRows, rowTexture } from "./texture_rows.ts";
@@ -92,7 +91,6 @@ export function linearTexture(rec: Recorder, options: LinearTextureOptions): voi
     for (const part of parts) {
       const { quantized } = part;
       const tile = options.tile ?? chooseTile(rec, options, part);
-      const [gridX, gridY] = foldGrid(Math.ceil(count / tile[0]));
       rec.dispatch({
         label: `linear/${label}`,
         kernel: quantized ? quantizedKernel : kernel,
@@ -112,9 +110,8 @@ export function linearTexture(rec: Recorder, options: LinearTextureOptions): voi
           rows_per_sample: rowsPerSample,
           gate_offset: params.gate_offset + part.rowStart,
           bias_offset: part.rowStart,
-          grid_x: gridX,
         },
-        grid: [gridX, gridY, Math.ceil(part.rows / (lanes * tile[1]))],
+        grid: [Math.ceil(count / tile[0]), Math.ceil(part.rows / (lanes * tile[1]))],
       });
     }
   }

@@ -3,7 +3,6 @@ import { defineKernel, type Specialisation } from "../gpu/kernel.ts";
 import type { Recorder } from "../gpu/program.ts";
 import { elements, type Tensor } from "../gpu/tensor.ts";
 import { headForm, headWidths } from "./chunk.ts";
-import { foldGrid } from "./fold_grid.ts";
 import type { KernelUse } from "./kernel_use.ts";
 
 const kernel = defineKernel("qk_rms_norm", source);
@@ -43,14 +42,13 @@ export function qkRmsNorm(
     }
   }
   const rows = elements(qkv.shape) / headDim / 3;
-  const [gridX, gridY] = foldGrid(Math.ceil(rows / 64));
   rec.dispatch({
     label: `qk_rms_norm/${label}`,
     kernel,
     specialise: headForm(headDim),
     bindings: { qkv, q_weight: qWeight, k_weight: kWeight },
-    params: { rows, heads, grid_x: gridX, head_dim: headDim, epsilon: eps },
-    grid: [gridX, gridY, 2],
+    params: { rows, heads, head_dim: headDim, epsilon: eps },
+    grid: [Math.ceil(rows / 64), 2],
   });
   return qkv;
 }

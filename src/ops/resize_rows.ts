@@ -1,8 +1,8 @@
 import source from "../../kernels/resize_rows.wgsl" with { type: "text" };
+import { flatGrid } from "../gpu/grid.ts";
 import { defineKernel } from "../gpu/kernel.ts";
 import type { Recorder } from "../gpu/program.ts";
 import { elements, type Tensor } from "../gpu/tensor.ts";
-import { foldGrid } from "./fold_grid.ts";
 import type { KernelUse } from "./kernel_use.ts";
 
 const kernel = defineKernel("resize_rows", source);
@@ -23,13 +23,12 @@ export function resizeRows(rec: Recorder, { x, columns, label }: ResizeRowsOptio
   const rows = elements(x.shape) / width;
   const shape = [...x.shape.slice(0, -1), columns];
   const y = rec.alloc(shape, label);
-  const grid = foldGrid(Math.ceil(rows * columns / 64));
   rec.dispatch({
     label: `resize_rows/${label}`,
     kernel,
     bindings: { x, y },
-    params: { rows, in_columns: width, out_columns: columns, grid_x: grid[0] },
-    grid,
+    params: { rows, in_columns: width, out_columns: columns },
+    grid: flatGrid(rows * columns),
   });
   return y;
 }

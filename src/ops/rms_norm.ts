@@ -4,7 +4,6 @@ import { defineKernel } from "../gpu/kernel.ts";
 import type { Recorder } from "../gpu/program.ts";
 import { elements, type Tensor } from "../gpu/tensor.ts";
 import { checkChannels, checkTensor } from "./check.ts";
-import { foldGrid } from "./fold_grid.ts";
 import type { KernelUse } from "./kernel_use.ts";
 import { type NormVariant, normVariant } from "./norm_variant.ts";
 
@@ -39,8 +38,8 @@ export function rmsNorm(rec: Recorder, options: RmsNormOptions): Tensor {
     label: `rmsNorm/${label}`,
     kernel: kernels[variant],
     bindings: { x, weight, y },
-    params: { rows, channels4: channels / 4, eps },
-    grid: variant === "row" ? [Math.ceil(rows / rowsPerWorkgroup), 1, 1] : foldGrid(rows),
+    params: { ...variant === "row" && { rows }, channels4: channels / 4, eps },
+    grid: variant === "row" ? [Math.ceil(rows / rowsPerWorkgroup)] : [rows],
   });
   return y;
 }

@@ -3,7 +3,6 @@ import { defineKernel } from "../gpu/kernel.ts";
 import type { Recorder } from "../gpu/program.ts";
 import { elements, type Tensor } from "../gpu/tensor.ts";
 import { chunkForm } from "./chunk.ts";
-import { foldGrid } from "./fold_grid.ts";
 import type { KernelUse } from "./kernel_use.ts";
 
 const kernel = defineKernel("softmax_rows", source);
@@ -29,14 +28,13 @@ export function softmaxRows(rec: Recorder, { x, scale = 1, label }: SoftmaxRowsO
   if (!(scale > 0)) throw new RangeError(`${label}: softmax scale is ${scale}: want more than 0`);
   const rows = elements(x.shape) / columns;
   const { form, count } = chunkForm(columns);
-  const grid = foldGrid(rows);
   rec.dispatch({
     label: `softmax_rows/${label}`,
     kernel,
     specialise: form,
     bindings: { x },
-    params: { rows, row_chunks: count, grid_x: grid[0], scale },
-    grid,
+    params: { row_chunks: count, scale },
+    grid: [rows],
   });
   return x;
 }

@@ -1,10 +1,10 @@
 import source from "../../kernels/timestep_embedding.wgsl" with { type: "text" };
 import type { Gpu } from "../gpu/device.ts";
+import { flatGrid } from "../gpu/grid.ts";
 import { defineKernel } from "../gpu/kernel.ts";
 import type { Recorder } from "../gpu/program.ts";
 import type { Tensor } from "../gpu/tensor.ts";
 import { checkTensor } from "./check.ts";
-import { flatGrid } from "./flat_grid.ts";
 import type { KernelUse } from "./kernel_use.ts";
 
 export interface TimestepEmbeddingOptions {

@@ -31,7 +31,7 @@ export function transpose(rec: Recorder, { x, label }: TransposeOptions): Matrix
     kernel,
     bindings: { x, y },
     params: { rows, columns, stride4: stride / 4 },
-    grid: [Math.ceil(columns / 64), stride / 4, 1],
+    grid: [Math.ceil(columns / 64), stride / 4],
   });
   const tensor = { ...y, shape: [columns, rows] };
   return { shape: [columns, rows], parts: [{ tensor, rowStart: 0, rows: columns }] };

@@ -116,7 +116,7 @@ fn main() {
   });
 });
 
-Deno.test("a recording refuses grids past the limit and missing bindings at once", () => {
+Deno.test("a recording refuses grids that its kernel cannot be told of, and missing bindings, at once", () => {
   const rec = gpu.record("refusals");
   const source = `@group(0) @binding(0) var<storage, read_write> y: array<f32>;
 @compute @workgroup_size(1)
@@ -127,7 +127,11 @@ fn main() { y[0] = 1.0; }
   const limit = gpu.limits.maxComputeWorkgroupsPerDimension;
   assert.throws(
     () => rec.dispatch({ label: "op/a", kernel, bindings: { y }, grid: [limit + 1, 1, 1] }),
-    /op\/a: grid \[\d+,1,1\] is outside/,
+    /refusal: A grid this large needs group_x/,
+  );
+  assert.throws(
+    () => rec.dispatch({ label: "op/a", kernel, bindings: { y }, grid: [1.5] }),
+    /op\/a: grid \[1.5\] is no number/,
   );
   assert.throws(
     () => rec.dispatch({ label: "op/a", kernel, bindings: {}, grid: [1, 1, 1] }),

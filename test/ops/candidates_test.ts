@@ -10,7 +10,7 @@ import type { KernelChooser } from "../../src/gpu/tuning.ts";
 import { attention } from "../../src/ops/attention.ts";
 import { conv2d } from "../../src/ops/conv2d.ts";
 import { linear } from "../../src/ops/linear.ts";
-import { assertClose, gpu, input, matrix, random, weightTexture } from "../gpu.ts";
+import { assertClose, gpu, input, matrix, random, run as runOn, weightTexture } from "../gpu.ts";
 import { tolerance } from "../tolerance.ts";
 
 /** Always answers with the candidate at `index`, or the last. */
@@ -88,14 +88,8 @@ function attentionCase(tokens: number): Case {
   };
 }
 
-async function run(on: Gpu, { build }: Case, x: Float32Array<ArrayBuffer>, shape: number[]) {
-  const rec = on.record("test");
-  const output = build(rec, input(x, shape));
-  const program = await rec.finish();
-  await on.run(program);
-  const values = await on.readFloats(output);
-  program.dispose();
-  return values;
+function run(on: Gpu, { build }: Case, x: Float32Array<ArrayBuffer>, shape: number[]) {
+  return runOn((rec) => build(rec, input(x, shape)), on);
 }
 
 const batch = 3;

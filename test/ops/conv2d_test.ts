@@ -1,8 +1,6 @@
 import assert from "node:assert/strict";
 import { Gpu } from "../../src/gpu/device.ts";
 import { conv2d, type Conv2dOptions, type ConvWeight } from "../../src/ops/conv2d.ts";
-import type { Recorder } from "../../src/gpu/program.ts";
-import type { Tensor } from "../../src/gpu/tensor.ts";
 import { assertClose, gpu, input, matrix, random, run } from "../gpu.ts";
 import { conv2dReference, enlarge } from "../reference/conv2d.ts";
 import { tolerance } from "../tolerance.ts";
@@ -23,16 +21,6 @@ function makeWeight([n, kernel, inputs]: [number, number, number], dtype: "f32" 
   return { weight, values };
 }
 
-async function runOn(on: Gpu, build: (rec: Recorder) => Tensor): Promise<Float32Array> {
-  const recorder = on.record("test");
-  const y = build(recorder);
-  const program = await recorder.finish();
-  await on.run(program);
-  const values = await on.readFloats(y);
-  program.dispose();
-  return values;
-}
-
 async function compare(
   shape: Shape,
   [outputs, kernel]: [number, number],
@@ -44,14 +32,14 @@ async function compare(
   const { weight, values } = makeWeight([outputs, kernel, inputs], dtype);
   const x = random(batch * height * width * inputs, 3);
   const bias = random(outputs, 4);
-  const actual = await runOn(on, (rec) =>
+  const actual = await run((rec) =>
     conv2d(rec, {
       x: input(x, shape),
       weight,
       bias: input(bias, [outputs]),
       label: "t",
       ...options,
-    }));
+    }), on);
   const scale = options.upsample ? 2 : 1;
   const asymmetric = options.padding === "asymmetric";
   const expected = conv2dReference(options.upsample ? enlarge(x, shape) : x, values, bias, {

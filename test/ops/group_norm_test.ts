@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { Gpu } from "../../src/gpu/device.ts";
 import { groupNorm, type GroupNormOptions } from "../../src/ops/group_norm.ts";
-import { assertClose, gpu, input, random } from "../gpu.ts";
+import { assertClose, gpu, input, random, run as runOn } from "../gpu.ts";
 import { groupNorm as reference } from "../reference/group_norm.ts";
 import { tolerance } from "../tolerance.ts";
 
@@ -11,15 +11,7 @@ const label = "test";
 /** The same device under the name of a real GPU: x stays in buffers. */
 const hardware = new Gpu(gpu.device, { ...gpu.adapter, isSoftware: false });
 
-async function run(options: GroupNormOptions, on = gpu): Promise<Float32Array> {
-  const recorder = on.record(label);
-  const y = groupNorm(recorder, options);
-  const program = await recorder.finish();
-  await on.run(program);
-  const values = await on.readFloats(y);
-  program.dispose();
-  return values;
-}
+const run = (options: GroupNormOptions, on = gpu) => runOn((rec) => groupNorm(rec, options), on);
 
 for (
   const [shape, groups] of [

@@ -1,12 +1,13 @@
 /** Products with weights of 8-bit and 4-bit blocks: every family of kernels, in buffers and textures. */
 import assert from "node:assert/strict";
 import { Gpu } from "../../src/gpu/device.ts";
+import type { Recorder } from "../../src/gpu/program.ts";
 import { quantBits, type QuantType } from "../../src/gpu/quantized.ts";
 import { activations, linear, type LinearOptions } from "../../src/ops/linear.ts";
 import type { Matrix } from "../../src/ops/matrix.ts";
 import { quantize, type QuantizedRows } from "../../src/weights/quantize.ts";
 import { allocateQuantized, writeQuantized } from "../../src/weights/quantized_part.ts";
-import { assertClose, gpu, input, random } from "../gpu.ts";
+import { assertClose, copyOf, gpu, input, random, run as runOn } from "../gpu.ts";
 import { linearReference } from "../reference/linear.ts";
 import { tolerance } from "../tolerance.ts";
 
@@ -51,14 +52,10 @@ function makeWeight(type: QuantType, [n, k]: readonly [number, number], scale = 
   return { at, values };
 }
 
-async function run(on: Gpu, options: Omit<LinearOptions, "label">): Promise<Float32Array> {
-  const recorder = on.record("test");
-  const y = linear(recorder, { ...options, label: "test" });
-  const program = await recorder.finish();
-  await on.run(program);
-  const values = await on.readFloats(y);
-  program.dispose();
-  return values;
+function run(on: Gpu, { into, ...options }: Omit<LinearOptions, "label">): Promise<Float32Array> {
+  const build = (rec: Recorder) =>
+    linear(rec, { ...options, ...into && { into: copyOf(rec, into) }, label: "test" });
+  return runOn(build, on);
 }
 
 for (const type of types) {

@@ -1,22 +1,19 @@
 import assert from "node:assert/strict";
 import { Gpu } from "../../src/gpu/device.ts";
+import type { Recorder } from "../../src/gpu/program.ts";
 import { activations, linear, type LinearOptions } from "../../src/ops/linear.ts";
 import { likelyVariants } from "../../src/ops/linear_variants.ts";
-import { assertClose, gpu, input, matrix, random } from "../gpu.ts";
+import { assertClose, copyOf, gpu, input, matrix, random, run as runOn } from "../gpu.ts";
 import { linearReference } from "../reference/linear.ts";
 import { tolerance } from "../tolerance.ts";
 
 /** The same device under the name of a real GPU: its kernels run on the software adapter as well. */
 const hardware = new Gpu(gpu.device, { ...gpu.adapter, isSoftware: false });
 
-async function run(on: Gpu, options: Omit<LinearOptions, "label">): Promise<Float32Array> {
-  const recorder = on.record("test");
-  const y = linear(recorder, { ...options, label: "test" });
-  const program = await recorder.finish();
-  await on.run(program);
-  const values = await on.readFloats(y);
-  program.dispose();
-  return values;
+function run(on: Gpu, { into, ...options }: Omit<LinearOptions, "label">): Promise<Float32Array> {
+  const build = (rec: Recorder) =>
+    linear(rec, { ...options, ...into && { into: copyOf(rec, into) }, label: "test" });
+  return runOn(build, on);
 }
 
 function makeWeight(n: number, k: number, dtype: "f32" | "f16") {

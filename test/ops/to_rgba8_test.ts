@@ -1,16 +1,11 @@
 import assert from "node:assert/strict";
 import { toRgba8 } from "../../src/ops/to_rgba8.ts";
-import { gpu, input, random } from "../gpu.ts";
+import { gpu, input, random, run } from "../gpu.ts";
 import { toRgba8 as reference } from "../reference/to_rgba8.ts";
 
 async function words(data: Float32Array<ArrayBuffer>, shape: number[]): Promise<Uint32Array> {
-  const rec = gpu.record("test");
-  const y = toRgba8(rec, { x: input(data, shape), label: "test" });
-  const program = await rec.finish();
-  await gpu.run(program);
-  const bytes = await gpu.readBytes(y);
-  program.dispose();
-  return new Uint32Array(bytes, 0, data.length / 3);
+  const { buffer } = await run((rec) => toRgba8(rec, { x: input(data, shape), label: "test" }));
+  return new Uint32Array(buffer, 0, data.length / 3);
 }
 
 for (const shape of [[1, 1, 1, 3], [2, 5, 7, 3], [1, 64, 65, 3], [3, 16, 16, 3]]) {
