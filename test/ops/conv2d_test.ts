@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { Gpu } from "../../src/gpu/device.ts";
 import { conv2d, type Conv2dOptions, type ConvWeight } from "../../src/ops/conv2d.ts";
-import { assertClose, gpu, input, matrix, random, run } from "../gpu.ts";
+import { assertClose, copyOf, gpu, input, matrix, random, run } from "../gpu.ts";
 import { conv2dReference, enlarge } from "../reference/conv2d.ts";
 import { tolerance } from "../tolerance.ts";
 
@@ -39,6 +39,7 @@ async function compare(
       bias: input(bias, [outputs]),
       label: "t",
       ...options,
+      ...options.into && { into: copyOf(rec, options.into) },
     }), on);
   const scale = options.upsample ? 2 : 1;
   const asymmetric = options.padding === "asymmetric";
@@ -138,8 +139,8 @@ Deno.test("conv2d adds to a residual in place", async () => {
     const x = random(2 * 6 * 9 * 8, 3);
     const bias = random(outputs, 4);
     const residual = random(2 * 6 * 9 * outputs, 5);
-    const into = input(residual.slice(), [2, 6, 9, outputs]);
     const actual = await run((rec) => {
+      const into = input(residual, [2, 6, 9, outputs]);
       const y = conv2d(rec, {
         x: input(x, shape),
         weight,
