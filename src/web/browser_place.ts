@@ -223,13 +223,14 @@ export class BrowserPlace implements Runner {
 }
 
 function asRunError(error: unknown, signal: AbortSignal): unknown {
+  const cause = error;
   if (error instanceof RunError || signal.aborted) return error;
   if (error instanceof InvalidRequestError) {
-    return new RunError("rejected", error.message, { param: error.param });
+    return new RunError("rejected", error.message, { param: error.param }, { cause });
   }
   if (error instanceof BusyError) {
-    return new RunError("busy", error.message, { retryAfter: error.retryAfterSeconds });
+    return new RunError("busy", error.message, { retryAfter: error.retryAfterSeconds }, { cause });
   }
   const lost = error instanceof DeviceLostError || error instanceof WorkerDiedError;
-  return new RunError(lost ? "lost" : "failed", (error as Error).message);
+  return new RunError(lost ? "lost" : "failed", (error as Error).message, {}, { cause });
 }

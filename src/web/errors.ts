@@ -9,7 +9,8 @@ export class RunError extends Error {
     readonly kind: "rejected" | "busy" | "unauthorized" | "lost" | "failed",
     message: string,
     readonly details: { param?: string | undefined; retryAfter?: number | undefined } = {},
+    options?: ErrorOptions,
   ) {
-    super(message);
+    super(message, options);
   }
 }
