@@ -4,6 +4,7 @@
  */
 import { type Network, networkList } from "../models/sd3/networks.ts";
 import { BackendChoiceError } from "./errors.ts";
+import { isContainer } from "../weights/containers/mod.ts";
 import { type FileSource, isInnerPath } from "../weights/source.ts";
 
 /** Our own kernels, or ONNX graphs in onnxruntime. */
@@ -18,7 +19,7 @@ export async function inspectDirectory(source: FileSource): Promise<DirectoryCon
   const files = (await source.list()).filter(isInnerPath);
   return new Map(networkList.map(([network, { name, folder }]) => {
     const kinds: BackendKind[] = [];
-    if (files.some((file) => file.startsWith(`${folder}/`) && file.endsWith(".safetensors"))) {
+    if (files.some((file) => file.startsWith(`${folder}/`) && isContainer(file))) {
       kinds.push("wgsl");
     }
     if (files.includes(`${name}/model.onnx`)) kinds.push("onnx");

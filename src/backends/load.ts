@@ -5,7 +5,9 @@ import type { Components } from "../models/sd3/components.ts";
 import { ConfigError } from "../models/errors.ts";
 import type { ModelDescription } from "../models/sd3/describe.ts";
 import { type Network, networkList, networks, networksByFolder } from "../models/sd3/networks.ts";
-import { type Checkpoint, openCheckpoint } from "../weights/checkpoint.ts";
+import type { Checkpoint } from "../weights/checkpoint.ts";
+import { openCheckpoint } from "../weights/layouts/mod.ts";
+import { storedBytes } from "../weights/tensors.ts";
 import { ProblemList } from "../weights/errors.ts";
 import { WeightPlan, type WeightType } from "../weights/plan.ts";
 import type { Backends } from "./choice.ts";
@@ -113,7 +115,7 @@ export async function loadModel(
   const { signal, onnx } = options;
   const { graphs, own } = place(model, options);
   const { parts, assemble } = await declareModel(model, own);
-  const total = parts.reduce((sum, { checkpoint }) => sum + storedBytes(checkpoint), 0);
+  const total = parts.reduce((sum, { checkpoint }) => sum + bytesOf(checkpoint), 0);
   let before = 0;
   try {
     for (const part of parts) {
@@ -122,7 +124,7 @@ export async function loadModel(
         weightType: typeFor(part, options.weightType),
         onProgress: (done) => options.onProgress?.(before + done, total),
       });
-      before += storedBytes(part.checkpoint);
+      before += bytesOf(part.checkpoint);
     }
     const opened = await onnx?.loadOnnx(model, gpu, graphs, { signal });
     return { ...assemble(gpu), ...opened } as Components;
@@ -155,8 +157,6 @@ function typeFor({ quantizable }: Part, type: WeightType = "auto"): WeightType {
   return !quantizable && isQuantType(type) ? "auto" : type;
 }
 
-function storedBytes(checkpoint: Checkpoint): number {
-  let bytes = 0;
-  for (const { start, end } of checkpoint.tensors.values()) bytes += end - start;
-  return bytes;
+function bytesOf({ tensors }: Checkpoint): number {
+  return tensors.values().reduce((sum, tensor) => sum + storedBytes(tensor), 0);
 }

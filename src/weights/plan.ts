@@ -3,13 +3,15 @@
  * tree; the plan then checks all of them at once and streams them to the GPU.
  */
 import type { Checkpoint } from "./checkpoint.ts";
-import { floatTypes, isFloatType, isNarrow } from "./convert.ts";
+import { isNarrow } from "./convert.ts";
+import { blocks, byteLength, type ElementType, isReal, realTypeNames } from "./element_types.ts";
 import { ProblemList } from "./errors.ts";
 import { convLayout, matrixLayout, type RowLayout, tableLayout, vectorLayout } from "./layout.ts";
-import { isQuantType, type WeightDType } from "../gpu/quantized.ts";
+import { isQuantType, texelRows, type WeightDType } from "../gpu/quantized.ts";
 import { type Parameter, WeightParameter } from "./parameter.ts";
 import type { WeightGpu } from "./parts.ts";
 import { type StreamJob, streamWeights } from "./stream.ts";
+import { storedBytes } from "./tensors.ts";
 import type { DeclaredTensor } from "./synthetic.ts";
 
 /**
@@ -126,10 +128,11 @@ export class WeightPlan {
           const wanted = shapes.map((shape) => `[${shape}]`).join(" or ");
           problems.add("misshapen", `${this.name}: ${key} is [${entry.shape}], expected ${wanted}`);
         }
-        if (!isFloatType(entry.dtype)) {
+        const { type } = entry;
+        if (!isReal(type) || layout.sourceRow % blocks[type].values !== 0) {
           problems.add(
             "wrongType",
-            `${this.name}: ${key} is ${entry.dtype}, expected ${floatTypes.join(", ")}`,
+            `${this.name}: ${key} is ${type}, expected ${realTypeNames.join(", ")}`,
           );
         }
       }
@@ -246,10 +249,7 @@ function isSameShape(a: readonly number[], b: readonly number[]): boolean {
 }
 
 function fileBytes(parameter: WeightParameter, checkpoint: Checkpoint): number {
-  return parameter.keys.reduce((sum, key) => {
-    const entry = checkpoint.tensors.get(key)!;
-    return sum + entry.end - entry.start;
-  }, 0);
+  return parameter.keys.reduce((sum, key) => sum + storedBytes(checkpoint.tensors.get(key)!), 0);
 }
 
 /** Type of the parameter in GPU memory, for a checkpoint that passed the check. */
@@ -258,12 +258,15 @@ function chooseType(
   checkpoint: Checkpoint,
   weightType: WeightType,
 ): WeightDType {
-  if (isQuantType(weightType) && isQuantizable) return weightType;
+  const tensors = keys.map((key) => checkpoint.tensors.get(key)!);
+  if (isQuantType(weightType) && isQuantizable) {
+    // Rows that share a texel are written together.
+    const together = (type: ElementType) => texelRows * byteLength(type, layout.sourceRow);
+    const isWhole = tensors.every(({ type, ranges }) =>
+      ranges.every(({ start, end }) => (end - start) % together(type) === 0)
+    );
+    if (isWhole) return weightType;
+  }
   if (layout.isVector || weightType === "f32") return "f32";
-  return keys.every((key) => {
-      const { dtype } = checkpoint.tensors.get(key)!;
-      return isFloatType(dtype) && isNarrow(dtype);
-    })
-    ? "f16"
-    : "f32";
+  return tensors.every(({ type }) => isReal(type) && isNarrow(type)) ? "f16" : "f32";
 }

@@ -5,12 +5,13 @@
 import { isQuantType, type WeightDType } from "../gpu/quantized.ts";
 import { bytesPerElement } from "../gpu/tensor.ts";
 import type { Checkpoint } from "./checkpoint.ts";
-import { type FloatType, toFloat, toHalf } from "./convert.ts";
+import { toFloat, toHalf } from "./convert.ts";
+import { byteLength, type RealType } from "./element_types.ts";
 import { packRows } from "./layout.ts";
 import type { WeightParameter } from "./parameter.ts";
 import type { WeightGpu } from "./parts.ts";
 import { quantize, type QuantizedRows } from "./quantize.ts";
-import { storedBytes } from "./safetensors.ts";
+import type { ByteRange } from "./tensors.ts";
 
 const MiB = 2 ** 20;
 
@@ -32,11 +33,8 @@ export interface StreamJob {
 }
 
 /** A range of rows of one stored tensor. */
-interface Piece extends StreamJob {
-  readonly stored: FloatType;
-  readonly file: string;
-  readonly start: number;
-  readonly end: number;
+interface Piece extends StreamJob, ByteRange {
+  readonly stored: RealType;
   /** First row in the parameter. */
   readonly row: number;
   readonly rows: number;
@@ -63,7 +61,7 @@ export async function streamWeights(
   const tooWide = new Set<WeightParameter>();
   const reads = groupReads(jobs.flatMap((job) => cutPieces(checkpoint, job)));
   const start = (read: Read | undefined) => {
-    const bytes = read && checkpoint.readFile(read.file, read.start, read.end);
+    const bytes = read && checkpoint.readRange(read);
     // The next read runs ahead; if this one fails, nobody waits for it.
     bytes?.catch(() => {});
     return bytes;
@@ -113,34 +111,27 @@ function pack(
 
 function cutPieces(checkpoint: Checkpoint, job: StreamJob): Piece[] {
   const { keys, layout } = job.parameter;
-  let firstRow = 0;
-  return keys.flatMap((key, index) => {
-    const tensorRows = layout.rows[index]!;
-    const entry = checkpoint.tensors.get(key)!;
-    const stored = entry.dtype as FloatType;
-    const rowBytes = layout.sourceRow * storedBytes[stored];
-    // Quantising passes through f32.
-    const elementBytes = bytesPerElement[isQuantType(job.dtype) ? "f32" : job.dtype];
+  // Quantising passes through f32.
+  const elementBytes = bytesPerElement[isQuantType(job.dtype) ? "f32" : job.dtype];
+  const pieces: Piece[] = [];
+  let row = 0;
+  for (const key of keys) {
+    const { type, ranges } = checkpoint.tensors.get(key)!;
+    const stored = type as RealType;
+    const rowBytes = byteLength(stored, layout.sourceRow);
     const largest = Math.max(rowBytes, layout.targetRow * elementBytes);
     // Dense f16 rows of odd length begin at a multiple of 4 bytes then, quantised ones at a texel.
     const step = Math.max(4, Math.floor(readBytes / largest / 4) * 4);
-    const pieces: Piece[] = [];
-    for (let row = 0; row < tensorRows; row += step) {
-      const rows = Math.min(step, tensorRows - row);
-      const start = entry.start + row * rowBytes;
-      pieces.push({
-        ...job,
-        stored,
-        file: entry.file,
-        start,
-        end: start + rows * rowBytes,
-        row: firstRow + row,
-        rows,
-      });
+    for (const { file, start: first, end: last } of ranges) {
+      for (let start = first; start < last; start += step * rowBytes) {
+        const end = Math.min(last, start + step * rowBytes);
+        const rows = (end - start) / rowBytes;
+        pieces.push({ ...job, stored, file, start, end, row, rows });
+        row += rows;
+      }
     }
-    firstRow += tensorRows;
-    return pieces;
-  });
+  }
+  return pieces;
 }
 
 function groupReads(pieces: Piece[]): Read[] {

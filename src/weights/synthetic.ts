@@ -3,7 +3,7 @@
  * noise of the size that trained weights have. Files are made as they are read: a model of any size
  * costs no memory, and zeros cost no disk where a file may have holes.
  */
-import { storedBytes } from "./safetensors.ts";
+import { byteLength } from "./element_types.ts";
 
 /** Types that checkpoints of the family are published in. */
 export const syntheticTypes = ["f16", "bf16", "f32"] as const;
@@ -38,7 +38,7 @@ export function syntheticCheckpoint(
   tensors: readonly DeclaredTensor[],
   options: SyntheticOptions,
 ): Map<string, SyntheticFile> {
-  const elementBytes = storedBytes[storedType(options.dtype)];
+  const elementBytes = byteLength(storedType(options.dtype), 1);
   const bytes = (tensor: DeclaredTensor) => elements(tensor.shape) * elementBytes;
   const shards: DeclaredTensor[][] = [[]];
   let room = options.maxShardBytes;
@@ -82,7 +82,7 @@ function safetensorsFile(
   const ends: number[] = [];
   let at = 0;
   for (const { key, shape } of tensors) {
-    const end = at + elements(shape) * storedBytes[type];
+    const end = at + byteLength(type, elements(shape));
     header[key] = { dtype: type, shape, data_offsets: [at, end] };
     ends.push(at = end);
   }
@@ -148,7 +148,7 @@ class Noise {
     const deviation = shape.length === 1 || tables.test(key) ? 0.02 : 0.5 / Math.sqrt(fanIn);
     const table = this.#table(mean, deviation);
     // Each tensor begins elsewhere in the period.
-    const width = storedBytes[storedType(this.#dtype)];
+    const width = byteLength(storedType(this.#dtype), 1);
     const offset = from + width * hash(key) % table.length;
     for (let at = 0; at < bytes.length;) {
       const begin = (offset + at) % table.length;

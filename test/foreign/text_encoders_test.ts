@@ -4,7 +4,7 @@ import { clipTextConfig, parseConfig, t5Config } from "../../src/models/sd3/conf
 import { wgslClip, wgslT5 } from "../../src/backends/wgsl/components.ts";
 import { ClipTextModel } from "../../src/models/sd3/text_encoders/clip.ts";
 import { T5Encoder } from "../../src/models/sd3/text_encoders/t5.ts";
-import { openCheckpoint } from "../../src/weights/checkpoint.ts";
+import { openCheckpoint } from "../../src/weights/layouts/mod.ts";
 import { WeightPlan } from "../../src/weights/plan.ts";
 import { assertClose, gpu, random } from "../gpu.ts";
 import { clipReference } from "../reference/networks/clip.ts";

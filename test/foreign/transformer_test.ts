@@ -2,7 +2,7 @@
 import type { Tensor } from "../../src/gpu/tensor.ts";
 import { parseConfig, transformerConfig } from "../../src/models/sd3/configs.ts";
 import { MMDiT } from "../../src/models/sd3/transformer/mmdit.ts";
-import { openCheckpoint } from "../../src/weights/checkpoint.ts";
+import { openCheckpoint } from "../../src/weights/layouts/mod.ts";
 import { WeightPlan } from "../../src/weights/plan.ts";
 import { assertClose, gpu, random } from "../gpu.ts";
 import { transformerReference } from "../reference/networks/mmdit.ts";

@@ -3,7 +3,7 @@ import { parseConfig, vaeConfig } from "../../src/models/sd3/configs.ts";
 import { wgslDecoder, wgslEncoder } from "../../src/backends/wgsl/components.ts";
 import { VaeDecoder } from "../../src/models/sd3/vae/decoder.ts";
 import { VaeEncoder } from "../../src/models/sd3/vae/encoder.ts";
-import { openCheckpoint } from "../../src/weights/checkpoint.ts";
+import { openCheckpoint } from "../../src/weights/layouts/mod.ts";
 import { WeightPlan } from "../../src/weights/plan.ts";
 import { assertClose, gpu, random } from "../gpu.ts";
 import { decodeReference, encodeReference, type Planes } from "../reference/networks/vae.ts";

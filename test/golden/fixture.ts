@@ -5,7 +5,7 @@ import { loadModel } from "../../src/backends/load.ts";
 import type { Components } from "../../src/models/sd3/components.ts";
 import { describeModel } from "../../src/models/mod.ts";
 import type { ModelDescription } from "../../src/models/sd3/describe.ts";
-import { openFile } from "../../src/weights/checkpoint.ts";
+import { openFile, readTensor } from "../../src/weights/checkpoint.ts";
 import { directorySource } from "../../src/weights/deno_source.ts";
 
 const fixtures = new URL("../../fixtures/", import.meta.url).pathname;
@@ -22,8 +22,8 @@ export async function golden(name: string): Promise<(key: string) => GoldenTenso
     const checkpoint = await openFile(source, `${name}.safetensors`);
     const tensors = new Map<string, GoldenTensor>();
     for (const [key, entry] of checkpoint.tensors) {
-      const bytes = await checkpoint.read(entry);
-      tensors.set(key, { shape: entry.shape, values: numbers(entry.dtype, bytes) });
+      const bytes = await readTensor(checkpoint, entry);
+      tensors.set(key, { shape: entry.shape, values: numbers(entry.type, bytes) });
     }
     return (key) => {
       const tensor = tensors.get(key);

@@ -2,7 +2,7 @@
 import type { Tensor } from "../../src/gpu/tensor.ts";
 import { ClipTextModel } from "../../src/models/sd3/text_encoders/clip.ts";
 import { encodePrompt } from "../../src/models/sd3/embed_prompt.ts";
-import { openCheckpoint } from "../../src/weights/checkpoint.ts";
+import { openCheckpoint } from "../../src/weights/layouts/mod.ts";
 import { WeightPlan } from "../../src/weights/plan.ts";
 import { assertClose } from "../gpu.ts";
 import { tolerance } from "../tolerance.ts";

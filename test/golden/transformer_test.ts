@@ -1,7 +1,7 @@
 /** The transformer against diffusers: every intermediate output, then other sizes and batches. */
 import type { Tensor } from "../../src/gpu/tensor.ts";
 import { MMDiT } from "../../src/models/sd3/transformer/mmdit.ts";
-import { openCheckpoint } from "../../src/weights/checkpoint.ts";
+import { openCheckpoint } from "../../src/weights/layouts/mod.ts";
 import { WeightPlan } from "../../src/weights/plan.ts";
 import { assertClose } from "../gpu.ts";
 import { tolerance } from "../tolerance.ts";

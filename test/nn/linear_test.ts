@@ -1,7 +1,7 @@
 /** Layers that are computed as one product, and where each lies in it. */
 import assert from "node:assert/strict";
 import { Linear } from "../../src/nn/linear.ts";
-import { openCheckpoint } from "../../src/weights/checkpoint.ts";
+import { openCheckpoint } from "../../src/weights/layouts/mod.ts";
 import { WeightPlan } from "../../src/weights/plan.ts";
 import { makeNetwork } from "../foreign/make_network.ts";
 import { gpu, input, random } from "../gpu.ts";

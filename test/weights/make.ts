@@ -1,12 +1,12 @@
 /** Small safetensors files and sources for the tests of src/weights. */
 import { blobSource } from "../../src/weights/blob_source.ts";
 import { type Checkpoint, openFile } from "../../src/weights/checkpoint.ts";
-import { storedBytes, type StoredType } from "../../src/weights/safetensors.ts";
+import { byteLength, type ElementType } from "../../src/weights/element_types.ts";
 import type { FileSource } from "../../src/weights/source.ts";
 
 export interface MadeTensor {
   readonly name: string;
-  readonly dtype: StoredType;
+  readonly dtype: ElementType;
   readonly shape: readonly number[];
   /** Little-endian elements; zeros if absent. */
   readonly bytes?: Uint8Array<ArrayBuffer>;
@@ -29,7 +29,8 @@ export function safetensors(tensors: readonly MadeTensor[]): Uint8Array<ArrayBuf
   const parts: Uint8Array[] = [];
   let at = 0;
   for (const { name, dtype, shape, bytes } of tensors) {
-    const size = shape.reduce((product, extent) => product * extent, 1) * storedBytes[dtype];
+    const values = shape.reduce((product, extent) => product * extent, 1);
+    const size = byteLength(dtype, values);
     header[name] = { dtype, shape, data_offsets: [at, at + size] };
     parts.push(bytes ?? new Uint8Array(size));
     at += size;

@@ -1,7 +1,11 @@
 import assert from "node:assert/strict";
 import fc from "fast-check";
 import { WeightsError } from "../../src/weights/errors.ts";
-import { parseHeader, prefixBytes, readHeaderLength } from "../../src/weights/safetensors.ts";
+import {
+  parseHeader,
+  prefixBytes,
+  readHeaderLength,
+} from "../../src/weights/containers/safetensors.ts";
 import { safetensors, withHeader } from "./make.ts";
 
 function parse(file: Uint8Array, fileSize = file.length) {
@@ -19,12 +23,13 @@ const good = safetensors([
 Deno.test("a valid header: names, types, shapes, offsets in the file, metadata", () => {
   const { tensors, metadata } = parse(good);
   const data = good.length - 27;
+  const at = (start: number, end: number) => [{ file: "f", start: data + start, end: data + end }];
   assert.deepEqual(metadata, { format: "pt" });
   assert.deepEqual([...tensors], [
-    ["a", { dtype: "F16", shape: [2, 3], start: data, end: data + 12 }],
-    ["b", { dtype: "F8_E4M3", shape: [], start: data + 12, end: data + 13 }],
-    ["c", { dtype: "F64", shape: [0, 5], start: data + 13, end: data + 13 }],
-    ["d", { dtype: "BF16", shape: [7], start: data + 13, end: data + 27 }],
+    ["a", { type: "F16", shape: [2, 3], ranges: at(0, 12) }],
+    ["b", { type: "F8_E4M3", shape: [], ranges: at(12, 13) }],
+    ["c", { type: "F64", shape: [0, 5], ranges: at(13, 13) }],
+    ["d", { type: "BF16", shape: [7], ranges: at(13, 27) }],
   ]);
 });
 
@@ -128,7 +133,7 @@ Deno.test("random damage is a WeightsError or no damage, never anything else", (
       for (const [at, value] of bytes) if (at < file.length) file[at] = value;
       try {
         const { tensors } = parse(file);
-        for (const { start, end } of tensors.values()) {
+        for (const { start, end } of [...tensors.values()].flatMap(({ ranges }) => ranges)) {
           assert.ok(start >= 8 && start <= end && end <= file.length);
         }
       } catch (error) {

@@ -1,6 +1,7 @@
 /** Synthetic checkpoints: valid files of zeros or noise, the same however they are read. */
 import assert from "node:assert/strict";
-import { openCheckpoint } from "../../src/weights/checkpoint.ts";
+import { readTensor } from "../../src/weights/checkpoint.ts";
+import { openCheckpoint } from "../../src/weights/layouts/mod.ts";
 import { syntheticCheckpoint, type SyntheticOptions } from "../../src/weights/synthetic.ts";
 import { source } from "./make.ts";
 
@@ -23,7 +24,7 @@ function open(options: Partial<SyntheticOptions> = {}) {
 
 async function valuesOf(key: string, options: Partial<SyntheticOptions>): Promise<number[]> {
   const checkpoint = await open(options).checkpoint;
-  const { buffer } = await checkpoint.read(checkpoint.tensors.get(key)!);
+  const { buffer } = await readTensor(checkpoint, checkpoint.tensors.get(key)!);
   if (options.dtype === "f32") return [...new Float32Array(buffer)];
   if (options.dtype !== "bf16") return [...new Float16Array(buffer)];
   const bits = Uint32Array.from(new Uint16Array(buffer), (half) => half << 16);

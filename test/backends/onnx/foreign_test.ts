@@ -2,7 +2,7 @@
 import { buildGraph } from "../../../src/backends/onnx/export/build.ts";
 import { writeModel } from "../../../src/backends/onnx/export/mod.ts";
 import { networks } from "../../../src/models/sd3/networks.ts";
-import { openCheckpoint } from "../../../src/weights/checkpoint.ts";
+import { openCheckpoint } from "../../../src/weights/layouts/mod.ts";
 import {
   clip as baseClip,
   heads,

@@ -1,5 +1,5 @@
 /** Tensors of fixtures/golden as arrays. */
-import { openFile } from "../../../src/weights/checkpoint.ts";
+import { openFile, readTensor } from "../../../src/weights/checkpoint.ts";
 import { directorySource } from "../../../src/weights/deno_source.ts";
 
 export interface GoldenTensor<T = Float32Array<ArrayBuffer>> {
@@ -23,7 +23,7 @@ export async function golden(name: string): Promise<Golden> {
     const checkpoint = await openFile(source, `${name}.safetensors`);
     const bytes = new Map<string, GoldenTensor<ArrayBuffer>>();
     for (const [key, entry] of checkpoint.tensors) {
-      const { buffer } = await checkpoint.read(entry);
+      const { buffer } = await readTensor(checkpoint, entry);
       bytes.set(key, { shape: [...entry.shape], data: buffer });
     }
     const of = (key: string) => {

@@ -4,14 +4,11 @@ import { buildGraph } from "../../../src/backends/onnx/export/build.ts";
 import { writeModel } from "../../../src/backends/onnx/export/mod.ts";
 import { networks } from "../../../src/models/sd3/networks.ts";
 import { relativeBuckets } from "../../../src/backends/onnx/export/t5.ts";
-import {
-  convert,
-  type StoredTensor,
-  type TensorReader,
-  transpose,
-} from "../../../src/backends/onnx/export/weights.ts";
+import { convert, transpose } from "../../../src/backends/onnx/export/weights.ts";
 import { summariseModel } from "../../../src/backends/onnx/proto.ts";
-import { openCheckpoint } from "../../../src/weights/checkpoint.ts";
+import { type Checkpoint, readTensor } from "../../../src/weights/checkpoint.ts";
+import type { ElementType } from "../../../src/weights/element_types.ts";
+import { openCheckpoint } from "../../../src/weights/layouts/mod.ts";
 import { directorySink } from "../../../src/weights/deno_sink.ts";
 import { directorySource } from "../../../src/weights/deno_source.ts";
 import { tinyModel } from "./golden.ts";
@@ -20,7 +17,7 @@ import { cpuSession, type Files, memorySink } from "./memory_sink.ts";
 /** A checkpoint in memory whose tensors a test may change. */
 interface Loaded {
   config: Record<string, unknown>;
-  tensors: Map<string, { dtype: string; shape: number[]; bytes: Uint8Array<ArrayBuffer> }>;
+  tensors: Map<string, { type: ElementType; shape: number[]; bytes: Uint8Array<ArrayBuffer> }>;
 }
 
 async function load(folder: string): Promise<Loaded> {
@@ -29,8 +26,8 @@ async function load(folder: string): Promise<Loaded> {
     const checkpoint = await openCheckpoint(source, folder);
     const tensors: Loaded["tensors"] = new Map();
     for (const [name, entry] of checkpoint.tensors) {
-      const bytes = await checkpoint.read(entry);
-      tensors.set(name, { dtype: entry.dtype, shape: [...entry.shape], bytes });
+      const bytes = await readTensor(checkpoint, entry);
+      tensors.set(name, { type: entry.type, shape: [...entry.shape], bytes });
     }
     return { config: JSON.parse(await source.text(`${folder}/config.json`)), tensors };
   } finally {
@@ -42,13 +39,17 @@ const rows = Object.values(networks);
 const rowOf = (name: string) => rows.find((row) => row.name === name)!;
 
 function build(name: string, { config, tensors }: Loaded) {
-  const reader: TensorReader = {
-    tensors,
-    read: (entry: StoredTensor, start, end) =>
-      Promise.resolve((entry as { bytes: Uint8Array<ArrayBuffer> } & StoredTensor).bytes
-        .slice(start, end)),
+  const checkpoint: Checkpoint = {
+    name: "memory",
+    // Each is a file of its own.
+    tensors: new Map([...tensors].map(([file, { type, shape, bytes }]) => [
+      file,
+      { type, shape, ranges: [{ file, start: 0, end: bytes.length }] },
+    ])),
+    readRange: ({ file, start, end }) =>
+      Promise.resolve(tensors.get(file)!.bytes.slice(start, end)),
   };
-  return buildGraph(rowOf(name), JSON.stringify(config), reader, "f32");
+  return buildGraph(rowOf(name), JSON.stringify(config), checkpoint, "f32");
 }
 
 async function written(folder: string, loaded: Loaded): Promise<Files> {
@@ -183,7 +184,7 @@ Deno.test("a checkpoint that does not fit its config is refused by name", async 
   await refuse(
     "element type",
     "text_encoder_3",
-    ({ tensors }) => tensors.get("shared.weight")!.dtype = "F8_E4M3",
+    ({ tensors }) => tensors.get("shared.weight")!.type = "F8_E4M3",
     /shared\.weight: element type F8_E4M3/,
   );
 });

@@ -1,7 +1,8 @@
 /** The f64 networks against diffusers' own numbers, before anything is judged by them. */
 import { golden } from "../../golden/fixture.ts";
 import { nmse } from "../../tolerance.ts";
-import { openCheckpoint } from "../../../src/weights/checkpoint.ts";
+import { readTensor } from "../../../src/weights/checkpoint.ts";
+import { openCheckpoint } from "../../../src/weights/layouts/mod.ts";
 import { directorySource } from "../../../src/weights/deno_source.ts";
 import { toFloat } from "../../../src/weights/convert.ts";
 import assert from "node:assert/strict";
@@ -21,7 +22,7 @@ async function network(folder: string): Promise<Weights> {
   const checkpoint = await openCheckpoint(source, folder);
   const tensors = new Map<string, Float32Array>();
   for (const [key, entry] of checkpoint.tensors) {
-    tensors.set(key, toFloat(entry.dtype as "F16", await checkpoint.read(entry)));
+    tensors.set(key, toFloat(entry.type as "F16", await readTensor(checkpoint, entry)));
   }
   source.close();
   return (key) => {

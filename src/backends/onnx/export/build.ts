@@ -8,7 +8,7 @@ import { buildTransformer } from "./transformer.ts";
 import { buildVaeDecoder } from "./vae_decoder.ts";
 import { buildVaeEncoder } from "./vae_encoder.ts";
 import { ExportError } from "../errors.ts";
-import type { TensorReader } from "./weights.ts";
+import type { Checkpoint } from "../../../weights/checkpoint.ts";
 
 interface Builder<Kind extends NetworkKind = NetworkKind> {
   build(g: GraphBuilder, config: NetworkKinds[Kind]["config"]): void;
@@ -34,10 +34,10 @@ const SUPERFLUOUS = /(^|\.)position_ids$|^encoder\.embed_tokens\.weight$/;
 export function buildGraph(
   { name, folder, kind, config: schema, owns }: NetworkRow,
   config: string,
-  reader: TensorReader,
+  checkpoint: Checkpoint,
   compute: ComputeType,
 ): GraphBuilder {
-  const graph = new GraphBuilder(name, reader, compute);
+  const graph = new GraphBuilder(name, checkpoint, compute);
   const builder: Builder = builders[kind];
   builder.build(graph, parseConfig(schema, config, `${folder}/config.json`));
   const left = graph.unused().filter((key) => (owns?.test(key) ?? true) && !SUPERFLUOUS.test(key));

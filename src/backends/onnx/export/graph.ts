@@ -4,13 +4,13 @@
  */
 import type { AttributeValue, DataType, Dim, GraphProto, NodeProto, ValueInfo } from "../proto.ts";
 import { DATA_TYPE } from "../proto.ts";
+import type { Checkpoint } from "../../../weights/checkpoint.ts";
 import {
   elements,
   type Initializer,
   inlineInitializer,
   narrowType,
   storedInitializer,
-  type TensorReader,
 } from "./weights.ts";
 import { ExportError } from "../errors.ts";
 
@@ -39,7 +39,7 @@ export class GraphBuilder {
 
   constructor(
     readonly name: string,
-    readonly reader: TensorReader,
+    readonly checkpoint: Checkpoint,
     readonly compute: ComputeType,
   ) {}
 
@@ -116,7 +116,7 @@ export class GraphBuilder {
 
   /** Whether the checkpoint holds a tensor. */
   has(key: string): boolean {
-    return this.reader.tensors.has(key);
+    return this.checkpoint.tensors.has(key);
   }
 
   /**
@@ -130,7 +130,7 @@ export class GraphBuilder {
     shape: readonly number[],
     options: { dims?: readonly number[]; transposed?: boolean; wanted?: "f16" | "f32" } = {},
   ): Value {
-    const entry = this.reader.tensors.get(key);
+    const entry = this.checkpoint.tensors.get(key);
     if (!entry) throw new ExportError(`the checkpoint has no tensor ${key}`);
     if (`${entry.shape}` !== `${shape}`) {
       throw new ExportError(`${key} is [${entry.shape}], the config implies [${shape}]`);
@@ -148,7 +148,7 @@ export class GraphBuilder {
     const unique = this.#unique(name);
     const transposed = options.transposed ?? false;
     this.initializers.push(
-      storedInitializer(this.reader, key, unique, dtype, dims, transposed),
+      storedInitializer(this.checkpoint, key, unique, dtype, dims, transposed),
     );
     const value: Value = { name: unique, dtype };
     this.#weights.set(`${name} ${dims}`, value);
@@ -181,7 +181,7 @@ export class GraphBuilder {
 
   /** Keys of the checkpoint that no call asked for. */
   unused(): string[] {
-    return [...this.reader.tensors.keys()].filter((key) => !this.#used.has(key));
+    return [...this.checkpoint.tensors.keys()].filter((key) => !this.#used.has(key));
   }
 
   graph(): GraphProto {

@@ -3,7 +3,7 @@
  * `model.onnx` and its config.json (`transformer`, `vae_decoder`, `vae_encoder`, the text encoders), and
  * beside them the files that a pipeline needs anyway (model index, scheduler, tokenizers).
  */
-import { openCheckpoint } from "../../../weights/checkpoint.ts";
+import { openCheckpoint } from "../../../weights/layouts/mod.ts";
 import type { FileSink } from "../../../weights/sink.ts";
 import type { FileSource } from "../../../weights/source.ts";
 import { networkList } from "../../../models/sd3/networks.ts";

@@ -2,23 +2,13 @@
  * Tensors of a checkpoint on their way into an ONNX file: each is described at once and its bytes
  * come later, piece by piece, so that host memory holds one tensor at most.
  */
-import type { DataType } from "../proto.ts";
+import { type Checkpoint, readTensor } from "../../../weights/checkpoint.ts";
+import { toFloat } from "../../../weights/convert.ts";
+import { byteLength, type ElementType } from "../../../weights/element_types.ts";
+import type { StoredTensor } from "../../../weights/tensors.ts";
 import { ExportError } from "../errors.ts";
+import type { DataType } from "../proto.ts";
 import { DATA_TYPE_BYTES } from "../proto.ts";
-
-/** A tensor as a checkpoint lists it. */
-export interface StoredTensor {
-  /** safetensors' name of the element type: "F16", "BF16", "F32", ... */
-  readonly dtype: string;
-  readonly shape: readonly number[];
-}
-
-/** What the exporter needs of a checkpoint; `src/weights` opens one. */
-export interface TensorReader<Entry extends StoredTensor = StoredTensor> {
-  readonly tensors: ReadonlyMap<string, Entry>;
-  /** Bytes [start, end) of the tensor, counted from its first byte. */
-  read(entry: Entry, start?: number, end?: number): Promise<Uint8Array<ArrayBuffer>>;
-}
 
 /** A constant of a graph, with its bytes still to come. */
 export interface Initializer {
@@ -32,7 +22,8 @@ export interface Initializer {
 
 /** Elements read in one piece: 8 MiB of float32. */
 const PIECE = 2 ** 21;
-const STORED_BYTES: Readonly<Record<string, number>> = { F16: 2, BF16: 2, F32: 4 };
+/** What can be exported. */
+type ExportType = "F32" | "F16" | "BF16";
 const F16_MAX = 65504;
 
 export const elements = (shape: readonly number[]): number => shape.reduce((a, b) => a * b, 1);
@@ -59,45 +50,30 @@ export function inlineInitializer(
  * The narrowest type that keeps a stored tensor exact enough: float16 stays, bfloat16 becomes
  * float16 (its 8 significant bits fit; a value beyond float16's range is refused while streaming).
  */
-export function narrowType(stored: StoredTensor, key: string): "f16" | "f32" {
-  if (stored.dtype === "F16" || stored.dtype === "BF16") return "f16";
-  if (stored.dtype === "F32") return "f32";
-  throw new ExportError(
-    `${key}: element type ${stored.dtype} cannot be exported; F32, F16 and BF16 can`,
-  );
+export function narrowType({ type }: StoredTensor, key: string): "f16" | "f32" {
+  return exportType(type, key) === "F32" ? "f32" : "f16";
+}
+
+function exportType(type: ElementType, key: string): ExportType {
+  if (type === "F32" || type === "F16" || type === "BF16") return type;
+  throw new ExportError(`${key}: element type ${type} cannot be exported; F32, F16 and BF16 can`);
 }
 
 /** Converts stored bytes to `dtype`. Input and output are little-endian, as both formats are. */
 export function convert(
   bytes: Uint8Array<ArrayBuffer>,
-  stored: string,
+  stored: ExportType,
   dtype: "f16" | "f32",
   key: string,
 ): Uint8Array<ArrayBuffer> {
   if ((stored === "F16" && dtype === "f16") || (stored === "F32" && dtype === "f32")) return bytes;
-  const count = bytes.byteLength / STORED_BYTES[stored]!;
-  // ranges of a file come at any byte offset, typed arrays want an aligned one
-  const aligned = bytes.byteOffset % 4 === 0 ? bytes : bytes.slice();
-  const { buffer, byteOffset } = aligned;
-  let source: Float32Array<ArrayBuffer> | Float16Array<ArrayBuffer>;
-  if (stored === "F32") source = new Float32Array(buffer, byteOffset, count);
-  else if (stored === "F16") source = new Float16Array(buffer, byteOffset, count);
-  else {
-    const widened = new Uint32Array(count);
-    const halves = new Uint16Array(buffer, byteOffset, count);
-    for (let i = 0; i < count; i++) widened[i] = halves[i]! << 16;
-    source = new Float32Array(widened.buffer);
+  const source = toFloat(stored, bytes);
+  if (dtype === "f32") return new Uint8Array(source.buffer);
+  const tooLarge = source.find((value) => Math.abs(value) > F16_MAX);
+  if (tooLarge !== undefined) {
+    throw new ExportError(`${key}: ${tooLarge} is outside the range of float16`);
   }
-  if (dtype === "f32") return new Uint8Array(Float32Array.from(source).buffer);
-  const target = new Float16Array(count);
-  for (let i = 0; i < count; i++) {
-    const value = source[i]!;
-    if (Math.abs(value) > F16_MAX) {
-      throw new ExportError(`${key}: ${value} is outside the range of float16`);
-    }
-    target[i] = value;
-  }
-  return new Uint8Array(target.buffer);
+  return new Uint8Array(Float16Array.from(source).buffer);
 }
 
 /**
@@ -132,17 +108,17 @@ export function transpose(
  * @param dims the same elements under other dimensions, where a graph wants them so
  * @param transposed swaps the two axes of a matrix ([out, in] as stored, [in, out] for MatMul)
  */
-export function storedInitializer<Entry extends StoredTensor>(
-  reader: TensorReader<Entry>,
+export function storedInitializer(
+  checkpoint: Checkpoint,
   key: string,
   name: string,
   dtype: "f16" | "f32",
   dims: readonly number[],
   transposed: boolean,
 ): Initializer {
-  const entry = reader.tensors.get(key)!;
+  const entry = checkpoint.tensors.get(key)!;
+  const stored = exportType(entry.type, key);
   const count = elements(entry.shape);
-  const width = STORED_BYTES[entry.dtype]!;
   return {
     name,
     dtype,
@@ -151,14 +127,14 @@ export function storedInitializer<Entry extends StoredTensor>(
     async *chunks() {
       if (transposed) {
         const [rows, columns] = entry.shape as [number, number];
-        const bytes = convert(await reader.read(entry), entry.dtype, dtype, key);
+        const bytes = convert(await readTensor(checkpoint, entry), stored, dtype, key);
         yield transpose(bytes, rows, columns);
         return;
       }
       for (let at = 0; at < count; at += PIECE) {
         const end = Math.min(count, at + PIECE);
-        const bytes = await reader.read(entry, at * width, end * width);
-        yield convert(bytes, entry.dtype, dtype, key);
+        const [from, to] = [byteLength(stored, at), byteLength(stored, end)];
+        yield convert(await readTensor(checkpoint, entry, from, to), stored, dtype, key);
       }
     },
   };

@@ -3,42 +3,30 @@
  * tensors' bytes. Strict as the reference parser (huggingface/safetensors, `tensor.rs`): what is
  * accepted here has every byte of the file accounted for.
  */
-import { WeightsError } from "./errors.ts";
-import { repeatedKeys } from "./repeated_keys.ts";
+import { blocks, byteLength, type ElementType } from "../element_types.ts";
+import { WeightsError } from "../errors.ts";
+import { repeatedKeys } from "../repeated_keys.ts";
+import type { FileSource } from "../source.ts";
+import type { StoredTensor } from "../tensors.ts";
 
-/** Stored element types with their bytes. */
-export const storedBytes = {
-  F64: 8,
-  F32: 4,
-  F16: 2,
-  BF16: 2,
-  F8_E4M3: 1,
-  F8_E5M2: 1,
-  I64: 8,
-  I32: 4,
-  I16: 2,
-  I8: 1,
-  U64: 8,
-  U32: 4,
-  U16: 2,
-  U8: 1,
-  BOOL: 1,
-} as const;
-
-export type StoredType = keyof typeof storedBytes;
-
-/** One tensor of a file; `start` and `end` (exclusive) are byte offsets in the whole file. */
-export interface StoredTensor {
-  readonly dtype: StoredType;
-  readonly shape: readonly number[];
-  readonly start: number;
-  readonly end: number;
-}
+/** Its element types, which the loader calls the same. */
+const types = (Object.keys(blocks) as ElementType[]).filter((type) => blocks[type].values === 1);
 
 export interface SafetensorsHeader {
   readonly tensors: ReadonlyMap<string, StoredTensor>;
   readonly metadata: Readonly<Record<string, string>>;
 }
+
+export const safetensors = {
+  ending: ".safetensors",
+  async open(source: FileSource, path: string): Promise<ReadonlyMap<string, StoredTensor>> {
+    const size = await source.size(path);
+    const prefix = await source.read(path, 0, Math.min(prefixBytes, size));
+    const length = readHeaderLength(prefix, size, path);
+    const json = await source.read(path, prefixBytes, prefixBytes + length);
+    return parseHeader(json, size, path).tensors;
+  },
+};
 
 /** Bytes before the JSON header. */
 export const prefixBytes = 8;
@@ -86,7 +74,7 @@ export function parseHeader(json: Uint8Array, fileSize: number, file: string): S
       } else problems.push("__metadata__ does not map strings to strings");
       continue;
     }
-    const tensor = parseEntry(value, dataStart);
+    const tensor = parseEntry(value, dataStart, file);
     if (typeof tensor === "string") problems.push(`${quote(name)}: ${tensor}`);
     else tensors.set(name, tensor);
   }
@@ -115,24 +103,22 @@ function parseJson(json: Uint8Array, file: string): Record<string, unknown> {
 }
 
 /** The tensor, or what is wrong with its entry. */
-function parseEntry(value: unknown, dataStart: number): StoredTensor | string {
+function parseEntry(value: unknown, dataStart: number, file: string): StoredTensor | string {
   if (!isRecord(value)) return "is not an object";
   const { dtype, shape, data_offsets: offsets } = value;
   if (typeof dtype !== "string") return "has no dtype";
-  if (!Object.hasOwn(storedBytes, dtype)) {
-    return `has dtype ${quote(dtype)}; known are ${Object.keys(storedBytes).join(", ")}`;
-  }
+  const type = types.find((name) => name === dtype);
+  if (!type) return `has dtype ${quote(dtype)}; known are ${types.join(", ")}`;
   if (!Array.isArray(shape) || !shape.every(isCount)) return "has no valid shape";
   if (!Array.isArray(offsets) || offsets.length !== 2 || !offsets.every(isCount)) {
     return "has no valid data_offsets";
   }
   const [start, end] = offsets as [number, number];
-  const bytes = shape.reduce((product, extent) => product * extent, 1) *
-    storedBytes[dtype as StoredType];
+  const bytes = byteLength(type, shape.reduce((product, extent) => product * extent, 1));
   if (end - start !== bytes) {
     return `[${shape}] of ${dtype} takes ${bytes} bytes, its data_offsets span ${end - start}`;
   }
-  return { dtype: dtype as StoredType, shape, start: dataStart + start, end: dataStart + end };
+  return { type, shape, ranges: [{ file, start: dataStart + start, end: dataStart + end }] };
 }
 
 function checkCoverage(
@@ -141,9 +127,10 @@ function checkCoverage(
   fileSize: number,
   problems: string[],
 ): void {
-  const inOrder = [...tensors].sort(([, a], [, b]) => a.start - b.start || a.end - b.end);
+  const inOrder = [...tensors].map(([name, { ranges }]) => ({ name, ...ranges[0]! }))
+    .sort((a, b) => a.start - b.start || a.end - b.end);
   let position = dataStart;
-  for (const [name, { start, end }] of inOrder) {
+  for (const { name, start, end } of inOrder) {
     if (start !== position) {
       problems.push(
         `${quote(name)}: starts at byte ${start}, ${
