@@ -3,7 +3,9 @@ import { rows } from "./fields.ts";
 import type { GenerateRequest, ResolvedRequest } from "./types.ts";
 
 /** The fields that have a value, by their JSON names. */
-export function toJson(request: GenerateRequest | ResolvedRequest): Record<string, unknown> {
+export function toJson(
+  request: Partial<GenerateRequest> | ResolvedRequest,
+): Record<string, unknown> {
   return Object.fromEntries(
     rows.map(({ name, json }) => [json, request[name]]).filter(([, value]) => value !== undefined),
   );

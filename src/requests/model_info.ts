@@ -10,6 +10,13 @@ export interface SkipLayerGuidance {
   readonly stop: number;
 }
 
+export interface Recommended {
+  readonly skipGuidanceLayers: readonly number[];
+  readonly skipLayerGuidanceScale: number;
+  readonly skipLayerGuidanceStart: number;
+  readonly skipLayerGuidanceStop: number;
+}
+
 /** What a loaded model says of itself: defaults and limits that a request is resolved against. */
 export interface ModelInfo {
   /** Name of the model, from its folder or as given. */
@@ -25,8 +32,8 @@ export interface ModelInfo {
     readonly guidanceScale: number;
     readonly maxSequenceLength: number;
   };
-  /** What the model's makers recommend and is no default. */
-  readonly recommended?: { readonly skipLayerGuidance?: SkipLayerGuidance | undefined } | undefined;
+  /** Fields of a request as the model's makers recommend them where they are used at all. */
+  readonly recommended?: Recommended | undefined;
   /** Height and width must be multiples of this. */
   readonly sizeMultiple: number;
   /** Largest height or width that the positional table covers, in pixels. */

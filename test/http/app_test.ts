@@ -14,6 +14,9 @@ Deno.test("GET /api/status reports the model, memory, requests, adapter and limi
     assert.equal(status.current_model, "fake-sd3");
     assert.equal(status.type_models, "t2im");
     assert.equal(status.pipeline, "StableDiffusion3Pipeline");
+    assert.equal(status.variant, "SD3.5-medium");
+    assert.deepEqual(status.recommended.skip_guidance_layers, [1, 2]);
+    assert.equal(status.recommended.skip_layer_guidance_scale, 2.8);
     assert.equal(status.state, "ready");
     assert.deepEqual(status.requests, { total: 3, active: 2, waiting: 1 });
     assert.equal(status.memory.requests, 2000);

@@ -151,6 +151,13 @@ export class FakeEngine implements Engine {
 export const fakeModel: ModelInfo = {
   name: "fake-sd3",
   type: "StableDiffusion3Pipeline",
+  variant: "SD3.5-medium",
+  recommended: {
+    skipGuidanceLayers: [1, 2],
+    skipLayerGuidanceScale: 2.8,
+    skipLayerGuidanceStart: 0.01,
+    skipLayerGuidanceStop: 0.2,
+  },
   defaults: {
     height: 32,
     width: 32,

@@ -3,6 +3,7 @@
 import { createRoute, z } from "@hono/zod-openapi";
 import type { TuningReport } from "../../engine/types.ts";
 import { fieldFacts, rows } from "../../requests/fields.ts";
+import { toJson } from "../../requests/json.ts";
 import type { Route } from "../context.ts";
 
 const field = z.object({
@@ -18,7 +19,10 @@ const statusSchema = z.object({
   current_model: z.string(),
   type_models: z.literal("t2im"),
   pipeline: z.string().openapi({ description: "_class_name of model_index.json" }),
-  variant: z.string().optional(),
+  variant: z.string().optional()
+    .openapi({ description: "Which published model it is, where its files say so" }),
+  recommended: z.record(z.string(), z.unknown()).optional()
+    .openapi({ description: "Fields as the model's makers recommend them; no defaults" }),
   backends: z.record(z.string(), z.string()).optional()
     .openapi({ description: "What runs each network: wgsl or onnx" }),
   weight_type: z.string().optional()
@@ -109,6 +113,7 @@ export const statusRoute: Route = (app, context) => {
       type_models: "t2im" as const,
       pipeline: model.type,
       ...(model.variant && { variant: model.variant }),
+      ...(model.recommended && { recommended: toJson(model.recommended) }),
       ...(backends && { backends: { ...backends } }),
       ...(weightType && { weight_type: weightType }),
       state: health().state,

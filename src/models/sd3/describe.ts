@@ -130,7 +130,7 @@ function modelInfo(
       width: size,
       maxSequenceLength: Math.min(defaultSequence, longest),
     },
-    recommended: { skipLayerGuidance: variant?.skipLayerGuidance },
+    recommended: variant?.recommended,
     sizeMultiple,
     maxSize,
     numLayers: transformer.num_layers,

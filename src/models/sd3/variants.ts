@@ -2,7 +2,7 @@
  * The published models of the family as data. Their repositories differ in the transformer's config
  * alone, and SD3.5-large-turbo from SD3.5-large in nothing but its name.
  */
-import type { SkipLayerGuidance } from "../../requests/model_info.ts";
+import type { Recommended } from "../../requests/model_info.ts";
 import type { TransformerConfig } from "./configs.ts";
 
 export interface Variant {
@@ -13,8 +13,8 @@ export interface Variant {
   readonly isDistilled: boolean;
   /** Of the example in its model card. */
   readonly defaults: { readonly numInferenceSteps: number; readonly guidanceScale: number };
-  /** What its makers recommend where skip-layer guidance is asked for. */
-  readonly skipLayerGuidance?: SkipLayerGuidance;
+  /** For skip-layer guidance, which is no default. */
+  readonly recommended?: Recommended;
 }
 
 const medium = { num_layers: 24, num_attention_heads: 24, caption_projection_dim: 1536 };
@@ -44,7 +44,12 @@ export const variants: readonly Variant[] = [
     },
     isDistilled: false,
     defaults: { numInferenceSteps: 40, guidanceScale: 4.5 },
-    skipLayerGuidance: { layers: [7, 8, 9], scale: 2.8, start: 0.01, stop: 0.2 },
+    recommended: {
+      skipGuidanceLayers: [7, 8, 9],
+      skipLayerGuidanceScale: 2.8,
+      skipLayerGuidanceStart: 0.01,
+      skipLayerGuidanceStop: 0.2,
+    },
   },
   {
     name: "SD3.5-large",
