@@ -102,7 +102,7 @@ addRequestOptions(tuneCommand, ["height", "width", "maxSequenceLength"])
   .action(tune);
 
 program.command("export-onnx")
-  .description("Write a model's networks as ONNX graphs, for the second engine.")
+  .description("Write a model's networks as ONNX graphs, for the second backend.")
   .argument("<dir>", "model in the diffusers layout")
   .option("--output <dir>", "where the exported model goes (default: the model's folder + -onnx)")
   .addOption(

@@ -14,7 +14,7 @@ export const tolerance = {
   /** dB of the eight-bit image after eight steps against diffusers' image. */
   imagePsnr: 50,
   /** dB between the images of our kernels and of ONNX graphs: two orders of the same sums. */
-  enginesPsnr: 45,
+  backendsPsnr: 45,
   /**
    * dB between images of q8_0 and of f16 weights after eight steps with guidance, 52 measured: weights
    * are off by 0.5 % of their matrix's spread (d / sqrt(12), d a 127th of a block's largest value).

@@ -1,4 +1,4 @@
-/** The fixture's stages and whole images on both engines, in turn on one device. */
+/** The fixture's stages and whole images on both backends, in turn on one device. */
 import { loadOnnx } from "../../src/backends/onnx/load.ts";
 import { exportOnnx } from "../../src/backends/onnx/export/mod.ts";
 import { loadModel } from "../../src/backends/load.ts";

@@ -1,5 +1,5 @@
 /**
- * `deno task bench`: kernels at SD3.5-medium's and the fixture's shapes; then both engines on one
+ * `deno task bench`: kernels at SD3.5-medium's and the fixture's shapes; then both backends on one
  * joint block and on the fixture; then what a first start costs.
  */
 import { gpu } from "../gpu.ts";

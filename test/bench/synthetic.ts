@@ -1,6 +1,6 @@
 /**
  * Checkpoints of any size with made-up values: the loader and the ONNX exporter read the same ones,
- * so that both engines compute the same thing.
+ * so that both backends compute the same thing.
  */
 import { byteLength } from "../../src/weights/element_types.ts";
 import type { StoredTensor } from "../../src/weights/tensors.ts";

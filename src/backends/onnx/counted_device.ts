@@ -1,6 +1,6 @@
 /**
  * The device as onnxruntime gets it: the same GPUDevice, seen through a proxy that enters every
- * buffer onnxruntime makes in the memory ledger, so that the report covers both engines.
+ * buffer onnxruntime makes in the memory ledger, so that the report covers both backends.
  */
 import type { Gpu } from "../../gpu/device.ts";
 import type { Owner } from "../../gpu/ledger.ts";

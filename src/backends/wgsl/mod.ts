@@ -14,7 +14,7 @@ interface Maker<Kind extends NetworkKind = NetworkKind> {
   ): NetworkKinds[Kind]["component"];
 }
 
-export const makers: { readonly [Kind in NetworkKind]: Maker<Kind> } = {
+const makers: { readonly [Kind in NetworkKind]: Maker<Kind> } = {
   clip: { make: wgslClip },
   t5: { make: wgslT5 },
   transformer: { make: (gpu, network, weights) => new WgslTransformer(gpu, network, weights) },

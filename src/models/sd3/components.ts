@@ -93,7 +93,7 @@ export interface Step {
   /** [samples, 8] records of `guidedStep`; rows of `skipInputs` count on from `inputs`'. */
   readonly records: Tensor;
   /**
-   * Encodes `before`, the prediction with the scheduler's step, and `after`, as far as an engine can
+   * Encodes `before`, the prediction with the scheduler's step, and `after`, as far as a backend can
    * without running them. They may be called once more at `submit`.
    */
   encode(work: StepWork): Promise<EncodedStep>;

@@ -45,7 +45,7 @@ Deno.test("requests at once on ONNX graphs give the images of one after another"
       for (const [k, image] of result.images.entries()) {
         assert.deepEqual(image.data, alone.images[k]!.data, `request ${i}, image ${k}`);
         const found = psnr(image.data, wgsl.images[k]!.data);
-        assert.ok(found >= tolerance.enginesPsnr, `${found.toFixed(1)} dB between the engines`);
+        assert.ok(found >= tolerance.backendsPsnr, `${found.toFixed(1)} dB between the backends`);
       }
     }
     assert.deepEqual(engine.status().memory.weights, weights);

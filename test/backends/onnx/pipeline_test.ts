@@ -69,10 +69,10 @@ Deno.test("eight steps on ONNX networks give diffusers' image, and our own kerne
   assert.ok(toReference >= tolerance.imagePsnr, `${toReference.toFixed(1)} dB to diffusers`);
   const first = await image(wgsl);
   const between = psnr(second, first);
-  assert.ok(between >= tolerance.imagePsnr, `${between.toFixed(1)} dB between the engines`);
+  assert.ok(between >= tolerance.imagePsnr, `${between.toFixed(1)} dB between the backends`);
 });
 
-Deno.test("engines mix: our text encoders and VAE around an ONNX transformer", async () => {
+Deno.test("backends mix: our text encoders and VAE around an ONNX transformer", async () => {
   const mixed = await image({ ...wgsl, transformer: onnx.transformer! });
   const found = psnr(mixed, vectors("image_u8").values);
   assert.ok(found >= tolerance.imagePsnr, `${found.toFixed(1)} dB to diffusers`);

@@ -1,5 +1,5 @@
 /**
- * The engine inside a worker, as the server has it. In a file of its own: in Deno, a thread that has
+ * onnxruntime inside a worker, as the server has it. In a file of its own: in Deno, a thread that has
  * loaded onnxruntime hears nothing from workers that it starts later.
  */
 import assert from "node:assert/strict";
@@ -9,7 +9,7 @@ import { directorySource } from "../../../src/weights/deno_source.ts";
 import { nmse, tolerance } from "../../tolerance.ts";
 import { golden, tinyModel } from "./golden.ts";
 
-Deno.test("a worker has the engine, too, and keeps its location", async () => {
+Deno.test("a worker has onnxruntime, too, and keeps its location", async () => {
   const g = await golden("text");
   const ids = [...g.ids("ids_1").data.slice(0, 24)].map(Number);
   const directory = await Deno.makeTempDir();
