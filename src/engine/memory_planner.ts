@@ -98,6 +98,7 @@ export class MemoryPlanner {
       request.guidanceScale > 1,
       hasNegativePrompt(request),
       request.skipGuidanceLayers,
+      request.clipSkip,
       options,
     ]);
     let plan = this.#plans.get(key);

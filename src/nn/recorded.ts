@@ -31,7 +31,12 @@ export interface RecordedOptions<Input extends string, Output extends string> {
   readonly label: string;
   /** Programs kept. A recording is host work only: its kernels stay compiled. */
   readonly kept: number;
-  build(rec: Recorder, inputs: Named<Input, Tensor>, constant?: Tensor): Named<Output, Tensor>;
+  build(
+    rec: Recorder,
+    inputs: Named<Input, Tensor>,
+    constant?: Tensor,
+    variant?: number,
+  ): Named<Output, Tensor>;
   /** Makes what the programs of these shapes read besides: it goes with its program. */
   readonly prepare?: (shapes: Named<Input, readonly number[]>) => Promise<Tensor>;
 }
@@ -57,12 +62,18 @@ export class Recorded<Input extends string, Output extends string> {
   /**
    * Moves values into the arena, runs, and copies the outputs to `out`, all in one submit. Resolves
    * when the commands are valid and queued.
+   *
+   * @param variant which of the network's programs for these shapes, where there are several
    */
-  async run(given: Named<Input, Tensor | HostValues>, out: Named<Output, Tensor>): Promise<void> {
+  async run(
+    given: Named<Input, Tensor | HostValues>,
+    out: Named<Output, Tensor>,
+    variant?: number,
+  ): Promise<void> {
     const shapes = mapValues(given, ({ shape }) => shape);
     const { program, inputs, outputs } = await this.#programs.get(
-      JSON.stringify(shapes),
-      () => this.#record(given, shapes),
+      JSON.stringify([shapes, variant]),
+      () => this.#record(given, shapes, variant),
     );
     await this.#gpu.submit(this.#options.label, (encoder) => {
       for (const name of namesOf(given)) {
@@ -82,6 +93,7 @@ export class Recorded<Input extends string, Output extends string> {
   async #record(
     given: Named<Input, Tensor | HostValues>,
     shapes: Named<Input, readonly number[]>,
+    variant?: number,
   ): Promise<Recording<Input, Output>> {
     const { label, build, prepare } = this.#options;
     const constant = await prepare?.(shapes);
@@ -92,7 +104,7 @@ export class Recorded<Input extends string, Output extends string> {
           given,
           (values, name) => rec.input(values.shape, name, "data" in values ? "u32" : values.dtype),
         );
-        const outputs = build(rec, inputs, constant);
+        const outputs = build(rec, inputs, constant, variant);
         rec.keep(...namesOf(outputs).map((name) => outputs[name]));
         return { inputs, outputs };
       });

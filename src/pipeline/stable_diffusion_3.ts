@@ -153,24 +153,25 @@ export class StableDiffusion3Pipeline {
   async encode(request: ResolvedRequest, signal: AbortSignal | undefined) {
     const leases: TextLease[] = [];
     const truncated: TruncatedPrompt[] = [];
-    const acquire = async (field: TruncatedPrompt["field"], triple: PromptTriple) => {
+    const acquire = async (field: TruncatedPrompt["field"], triple: PromptTriple, clipSkip = 0) => {
       const { maxSequenceLength } = request;
       const tokenized = await tokenize(this.model.tokenizers, triple, maxSequenceLength);
       truncated.push(...tokenized.truncated.map((cut) => ({ ...cut, field })));
       const lease = await this.promptCache.acquire(
-        JSON.stringify([triple, maxSequenceLength]),
-        () => this.prepareText(tokenized.tokens, maxSequenceLength),
-        { pin: triple.every((prompt) => prompt === ""), signal },
+        JSON.stringify([triple, maxSequenceLength, clipSkip]),
+        () => this.prepareText(tokenized.tokens, maxSequenceLength, clipSkip),
+        { pin: clipSkip === 0 && triple.every((prompt) => prompt === ""), signal },
       );
       leases.push(lease);
       return lease.text;
     };
     const release = () => leases.forEach((lease) => lease.release());
     try {
-      const { prompt, prompt2, prompt3 } = request;
-      const text = await acquire("prompt", [prompt, prompt2, prompt3]);
+      const { prompt, prompt2, prompt3, clipSkip } = request;
+      const text = await acquire("prompt", [prompt, prompt2, prompt3], clipSkip);
       signal?.throwIfAborted();
       const { negativePrompt, negativePrompt2, negativePrompt3 } = request;
+      // As in diffusers, `clip_skip` is not for the negative prompt.
       const negativeText = request.guidanceScale > 1
         ? await acquire("negative_prompt", [negativePrompt, negativePrompt2, negativePrompt3])
         : undefined;
@@ -182,11 +183,16 @@ export class StableDiffusion3Pipeline {
     }
   }
 
-  async prepareText(tokens: PromptTokens, maxSequenceLength: number): Promise<PreparedText> {
+  async prepareText(
+    tokens: PromptTokens,
+    maxSequenceLength: number,
+    clipSkip = 0,
+  ): Promise<PreparedText> {
     const { transformer, ...encoders } = this.components;
     const { promptEmbeds, pooled } = await encodePrompt(this.gpu, encoders, tokens, {
       width: this.model.configs.transformer.joint_attention_dim,
       t5Length: t5Length(this.model.tokenizers, maxSequenceLength),
+      clipSkip,
     });
     const length = promptEmbeds.shape[1]!;
     const { contextWidth, pooledWidth } = transformer;

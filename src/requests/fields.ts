@@ -119,7 +119,7 @@ export const fields = {
     items: steps,
     check: (sigmas) => {
       const at = sigmas.findIndex((sigma, i) => i > 0 && sigma >= sigmas[i - 1]!);
-      return at < 0 ? undefined : `must fall strictly, got ${sigmas[at]} at index ${at}`;
+      return at < 0 ? undefined : `must fall strictly, not stay or rise as at index ${at}`;
     },
   },
   guidanceScale: {
@@ -143,6 +143,12 @@ export const fields = {
     help: "T5's tokens of the context",
     range: ({ model }) => ({ minimum: 1, maximum: model.maxSequenceLength }),
     default: (defaults) => defaults.maxSequenceLength,
+  },
+  clipSkip: {
+    kind: "whole",
+    label: "CLIP skip",
+    help: "Layers at the end of both CLIPs that the prompt, not the negative one, goes without",
+    range: ({ model }) => ({ minimum: 0, maximum: model.clipLayers - 1 }),
   },
   seed: {
     kind: "whole",

@@ -42,6 +42,8 @@ export interface ModelInfo {
   readonly numLayers: number;
   /** False where the transformer is an ONNX graph, which cannot leave layers out. */
   readonly skipsLayers?: boolean | undefined;
+  /** Layers of the CLIP that has fewer, for `clipSkip`. */
+  readonly clipLayers: number;
   /** Upper bound of `maxSequenceLength`. */
   readonly maxSequenceLength: number;
 }

@@ -22,7 +22,7 @@ import { referenceImage, type ReferenceRun } from "./reference_pipeline.ts";
 interface Case {
   readonly model?: ModelOptions;
   readonly request?: Partial<GenerateRequest>;
-  readonly reference?: Pick<ReferenceRun, "skip">;
+  readonly reference?: Pick<ReferenceRun, "skip" | "clipSkip">;
   readonly stochastic?: boolean;
   /** Changes to tokenizer_3/tokenizer_config.json; undefined takes a field out. */
   readonly t5Tokenizer?: Record<string, unknown>;
@@ -55,6 +55,10 @@ const cases: Record<string, Case> = {
       skipLayerGuidanceStop: 0.7,
     },
     reference: { skip: { layers: [1, 2], scale: 2.8, steps: [1, 2] } },
+  },
+  "earlier hidden states of the CLIPs": {
+    request: { clipSkip: 1 },
+    reference: { clipSkip: 1 },
   },
   "a prompt for each encoder, 77 tokens for T5": {
     request: {

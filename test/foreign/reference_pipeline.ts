@@ -27,6 +27,8 @@ export interface ReferenceRun {
   readonly width: number;
   /** Stochastic sampling: fresh noise for each step. */
   readonly drawNoise?: () => ArrayLike<number>;
+  /** `clip_skip`. */
+  readonly clipSkip?: number;
   /** Skip-layer guidance, at these steps. */
   readonly skip?: {
     readonly layers: readonly number[];
@@ -39,7 +41,7 @@ export interface ReferenceRun {
 export function referenceImage(model: MadeModel, run: ReferenceRun): Uint8Array {
   const { sigmas, guidanceScale, height, width, skip, drawNoise } = run;
   const { transformer, vae } = model.configs;
-  const prompts = [encode(model, run.ids), encode(model, run.negativeIds)] as const;
+  const prompts = [encode(model, run.ids, run.clipSkip), encode(model, run.negativeIds)] as const;
   let latents = Float64Array.from(run.noise);
   const predict = (
     sigma: number,
@@ -84,7 +86,11 @@ export function referenceImage(model: MadeModel, run: ReferenceRun): Uint8Array 
 }
 
 /** `prompt_embeds` and `pooled_prompt_embeds`. */
-function encode({ configs, weights }: MadeModel, ids: Ids): [Float64Array, Float64Array] {
+function encode(
+  { configs, weights }: MadeModel,
+  ids: Ids,
+  clipSkip = 0,
+): [Float64Array, Float64Array] {
   const width = configs.transformer.joint_attention_dim;
   const l = clipReference(weights("text_encoder"), configs.clipL, ids.clipL);
   const g = clipReference(weights("text_encoder_2"), configs.clipG, ids.clipG);
@@ -93,9 +99,10 @@ function encode({ configs, weights }: MadeModel, ids: Ids): [Float64Array, Float
   const t5Length = configs.t5 ? ids.t5.length : clipLength;
   const context = new Float64Array((clipLength + t5Length) * width);
   const [cl, cg] = [configs.clipL.hidden_size, configs.clipG.hidden_size];
+  const [hl, hg] = [l, g].map(({ hiddenStates }) => hiddenStates.at(-(clipSkip + 2))!);
   for (let t = 0; t < clipLength; t++) {
-    for (let i = 0; i < cl; i++) context[t * width + i] = l.hiddenStates.at(-2)![t * cl + i]!;
-    for (let i = 0; i < cg; i++) context[t * width + cl + i] = g.hiddenStates.at(-2)![t * cg + i]!;
+    for (let i = 0; i < cl; i++) context[t * width + i] = hl![t * cl + i]!;
+    for (let i = 0; i < cg; i++) context[t * width + cl + i] = hg![t * cg + i]!;
   }
   if (configs.t5) {
     context.set(t5Reference(weights("text_encoder_3"), configs.t5, ids.t5), clipLength * width);

@@ -61,14 +61,16 @@ for (const [name, { config: changes, storage, ids: given }] of Object.entries(cl
     await plan.load(await openCheckpoint(source(files), ""), gpu);
     const component = wgslClip(gpu, model, plan);
     const out = {
-      penultimate: gpu.createTensor([1, ids.length, config.hidden_size], "penultimate", "other"),
+      hidden: gpu.createTensor([1, ids.length, config.hidden_size], "hidden", "other"),
       pooled: gpu.createTensor([1, config.projection_dim], "pooled", "other"),
     };
-    await component.encode(Int32Array.from(ids), out);
     const { hiddenStates, textEmbeds } = clipReference(weights, config, ids);
-    const penultimate = await gpu.readFloats(out.penultimate);
-    assertClose(penultimate, hiddenStates.at(-2)!, tolerance.module, "penultimate");
-    assertClose(await gpu.readFloats(out.pooled), textEmbeds, tolerance.module, "pooled");
+    for (let skip = 0; skip < config.num_hidden_layers; skip++) {
+      await component.encode(Int32Array.from(ids), out, skip);
+      const hidden = await gpu.readFloats(out.hidden);
+      assertClose(hidden, hiddenStates.at(-(skip + 2))!, tolerance.module, `skip ${skip}`);
+      assertClose(await gpu.readFloats(out.pooled), textEmbeds, tolerance.module, "pooled");
+    }
     component.dispose();
   });
 }

@@ -41,8 +41,8 @@ for (const [encoder, config] of [[1, model.configs.clipL], [2, model.configs.cli
       rec.copy(tensor, copy);
       seen.set(name, copy);
     };
-    const output = clip.forward(rec, input, pooling, keep);
-    keep("penultimate", output.penultimate);
+    const output = clip.forward(rec, input, pooling, 0, keep);
+    keep("penultimate", output.hidden);
     keep("text_embeds", output.pooled);
     const program = await rec.finish();
     gpu.write(input, Uint32Array.from(all.flatMap((row) => [...row])));

@@ -168,6 +168,7 @@ export const fakeModel: ModelInfo = {
   sizeMultiple: 16,
   maxSize: 1024,
   numLayers: 6,
+  clipLayers: 4,
   maxSequenceLength: 512,
 };
 

@@ -55,6 +55,7 @@ Deno.test("inference converts every field to the core's names", async () => {
       guidance_scale: 4.5,
       num_images_per_prompt: 2,
       max_sequence_length: 77,
+      clip_skip: 1,
       seed: 9,
       sigmas: [1, 0.5],
       skip_guidance_layers: [1, 2],
@@ -76,6 +77,7 @@ Deno.test("inference converts every field to the core's names", async () => {
       sigmas: [1, 0.5],
       numImagesPerPrompt: 2,
       maxSequenceLength: 77,
+      clipSkip: 1,
       seed: 9,
       skipGuidanceLayers: [1, 2],
       skipLayerGuidanceScale: 3,
@@ -83,6 +85,7 @@ Deno.test("inference converts every field to the core's names", async () => {
       skipLayerGuidanceStop: 0.5,
     });
     const { parameters } = await response.json();
+    assert.equal(parameters.clip_skip, 1);
     assert.deepEqual(parameters.sigmas, [1, 0.5]);
     assert.deepEqual(parameters.skip_guidance_layers, [1, 2]);
     assert.equal(parameters.skip_layer_guidance_start, 0.01);

@@ -17,7 +17,7 @@ const base = { height: 32, width: 32, maxSequenceLength: 8, numInferenceSteps: 3
 export const requests: readonly GenerateRequest[] = [
   { ...base, prompt: "a red heart", seed: 1, guidanceScale: 4 },
   { ...base, prompt: "a blue star", seed: 2, guidanceScale: 1 },
-  { ...base, prompt: "a green ring", seed: 3, guidanceScale: 7, numInferenceSteps: 4 },
+  { ...base, prompt: "a green ring", seed: 3, guidanceScale: 7, numInferenceSteps: 4, clipSkip: 1 },
   {
     ...base,
     prompt: "a yellow cross",

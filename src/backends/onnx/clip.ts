@@ -2,27 +2,36 @@
 import type { Tensor } from "../../gpu/tensor.ts";
 import type { ClipComponent } from "../../models/sd3/components.ts";
 import type { ClipTextConfig } from "../../models/sd3/configs.ts";
-import type { Graph, GraphKind } from "./graph.ts";
+import { InvalidRequestError } from "../../requests/errors.ts";
+import type { Graph, GraphEnd, GraphKind } from "./graph.ts";
 import { tokenActivations } from "./activations.ts";
 
 class OnnxClip implements ClipComponent {
   readonly hiddenSize: number;
   readonly projectionDim: number;
   readonly #graph: Graph;
-  readonly #penultimate: string;
+  readonly #layers: number;
 
   constructor(config: ClipTextConfig, graph: Graph) {
     this.hiddenSize = config.hidden_size;
     this.projectionDim = config.projection_dim;
     this.#graph = graph;
-    this.#penultimate = penultimateOf(config);
+    this.#layers = config.num_hidden_layers;
   }
 
-  encode(ids: Int32Array, out: { penultimate: Tensor; pooled: Tensor }): Promise<void> {
-    return this.#graph.run(
-      { input_ids: ids },
-      { text_embeds: out.pooled, [this.#penultimate]: out.penultimate },
-    );
+  async encode(
+    ids: Int32Array,
+    { hidden, pooled }: { hidden: Tensor; pooled: Tensor },
+    skip = 0,
+  ): Promise<void> {
+    const name = stateName(this.#layers - 1 - skip);
+    if (!this.#graph.gives(name)) {
+      throw new InvalidRequestError(
+        "clip_skip",
+        `clip_skip: must be 0, as an ONNX graph of this model has no output ${name}`,
+      );
+    }
+    await this.#graph.run({ input_ids: ids }, { text_embeds: pooled, [name]: hidden });
   }
 
   dispose(): Promise<void> {
@@ -30,9 +39,9 @@ class OnnxClip implements ClipComponent {
   }
 }
 
-/** The state before the last layer: SD3 reads no later one. */
-function penultimateOf(config: ClipTextConfig): string {
-  return `hidden_states.${config.num_hidden_layers - 1}`;
+/** The state before a layer; SD3 reads none after the one before the last. */
+function stateName(layer: number): string {
+  return `hidden_states.${layer}`;
 }
 
 export const clipGraph: GraphKind<ClipTextConfig, ClipComponent> = {
@@ -40,7 +49,13 @@ export const clipGraph: GraphKind<ClipTextConfig, ClipComponent> = {
     inputs: [{ name: "input_ids", dims: [1, null], kind: "ids" }],
     outputs: [
       { name: "text_embeds", dims: [1, config.projection_dim], kind: "float" },
-      { name: penultimateOf(config), dims: [1, null, config.hidden_size], kind: "float" },
+      ...Array.from({ length: config.num_hidden_layers }, (_, layer): GraphEnd => ({
+        name: stateName(layer),
+        dims: [1, null, config.hidden_size],
+        kind: "float",
+        // Earlier ones are read on request.
+        optional: layer < config.num_hidden_layers - 1,
+      })),
     ],
   }),
   make: (_gpu, config, graph) => new OnnxClip(config, graph),

@@ -25,6 +25,10 @@ export class DryGraph implements Graph {
     return Promise.resolve();
   }
 
+  gives(): boolean {
+    return true;
+  }
+
   dispose(): Promise<void> {
     this.#keep(undefined);
     this.#gpu.ledger.remove(this);

@@ -24,6 +24,8 @@ export interface GraphEnd {
   readonly aliases?: readonly string[];
   readonly dims: readonly (number | null)[];
   readonly kind: "float" | "ids";
+  /** A graph may lack it. */
+  readonly optional?: boolean;
 }
 
 export interface GraphInterface {
@@ -58,6 +60,8 @@ export interface Graph {
     inputs: Readonly<Record<string, GraphInput>>,
     outputs: Readonly<Record<string, Tensor>>,
   ): Promise<void>;
+  /** Whether the graph has this output. */
+  gives(output: string): boolean;
   dispose(): Promise<void>;
 }
 
@@ -158,6 +162,10 @@ export class OnnxGraph implements Graph {
     }
   }
 
+  gives(output: string): boolean {
+    return this.#outputs.has(output);
+  }
+
   /** Frees the graph's weights; a run under way ends first. */
   async dispose(): Promise<void> {
     await this.#casts.dispose();
@@ -213,6 +221,7 @@ function bind(
   for (const end of wanted) {
     const names = [end.name, ...end.aliases ?? []];
     const meta = found.find(({ name }) => names.includes(name));
+    if (!meta && end.optional) continue;
     if (!meta) {
       const have = found.map(({ name }) => name).join(", ");
       problems.push(`${side} ${names.join(" or ")} is missing; the graph has ${have}`);

@@ -18,18 +18,21 @@ import type { WeightPlan } from "../../weights/plan.ts";
 const kept = 4;
 
 export function wgslClip(gpu: Gpu, model: ClipTextModel, plan: WeightPlan): ClipComponent {
-  const network = new Recorded<"ids" | "pooling", "penultimate" | "pooled">(gpu, {
+  const network = new Recorded<"ids" | "pooling", "hidden" | "pooled">(gpu, {
     ...{ label: "clip", kept },
-    build: (rec, { ids, pooling }) => model.forward(rec, ids, pooling),
+    build: (rec, { ids, pooling }, _, skip) => model.forward(rec, ids, pooling, skip),
   });
   return {
     hiddenSize: model.config.hidden_size,
     projectionDim: model.config.projection_dim,
-    encode: (ids, out) =>
-      network.run({
+    encode: (ids, out, skip) => {
+      const pooling = Uint32Array.of(model.poolingIndex(ids));
+      const given = {
         ids: { shape: [1, ids.length], data: ids },
-        pooling: { shape: [1], data: Uint32Array.of(model.poolingIndex(ids)) },
-      }, out),
+        pooling: { shape: [1], data: pooling },
+      };
+      return network.run(given, out, skip);
+    },
     ...disposing(network, plan),
   };
 }

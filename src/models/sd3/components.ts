@@ -13,9 +13,14 @@ export interface ClipComponent {
   readonly projectionDim: number;
   /**
    * @param ids one row of token ids, padded
-   * @param out penultimate hidden state [1, T, hiddenSize] and pooled text [1, projectionDim]
+   * @param out hidden state [1, T, hiddenSize] and pooled text [1, projectionDim]
+   * @param skip 0 for the last hidden state but one, k for the one k layers before it
    */
-  encode(ids: Int32Array<ArrayBuffer>, out: { penultimate: Tensor; pooled: Tensor }): Promise<void>;
+  encode(
+    ids: Int32Array<ArrayBuffer>,
+    out: { hidden: Tensor; pooled: Tensor },
+    skip?: number,
+  ): Promise<void>;
   dispose(): void;
 }
 

@@ -134,6 +134,7 @@ function modelInfo(
     sizeMultiple,
     maxSize,
     numLayers: transformer.num_layers,
+    clipLayers: Math.min(configs.clipL.num_hidden_layers, configs.clipG.num_hidden_layers),
     maxSequenceLength: longest,
   };
 }

@@ -33,12 +33,13 @@ export interface TextEncoderComponents {
  *
  * @param width of the context: joint_attention_dim
  * @param t5Length tokens of T5's part, also where zeros stand for an absent T5
+ * @param clipSkip layers that the CLIPs' hidden states go without, beside the last
  */
 export async function encodePrompt(
   gpu: Gpu,
   { clipL, clipG, t5 }: TextEncoderComponents,
   tokens: PromptTokens,
-  { width, t5Length }: { width: number; t5Length: number },
+  { width, t5Length, clipSkip = 0 }: { width: number; t5Length: number; clipSkip?: number },
 ): Promise<PromptEmbeds> {
   const clipLength = tokens.clipL.length;
   const length = clipLength + t5Length;
@@ -51,14 +52,14 @@ export async function encodePrompt(
   };
   try {
     const output = (component: ClipComponent, name: string) => ({
-      penultimate: tensor([1, clipLength, component.hiddenSize], `${name}/penultimate`),
+      hidden: tensor([1, clipLength, component.hiddenSize], `${name}/hidden`),
       pooled: tensor([1, component.projectionDim], `${name}/pooled`),
     });
     const l = output(clipL, "clip_l");
     const g = output(clipG, "clip_g");
     const t = t5 && tensor([1, t5Length, t5.hiddenSize], "t5/hidden");
-    await clipL.encode(tokens.clipL, l);
-    await clipG.encode(tokens.clipG, g);
+    await clipL.encode(tokens.clipL, l, clipSkip);
+    await clipG.encode(tokens.clipG, g, clipSkip);
     if (t) await t5.encode(tokens.t5, t);
 
     const promptEmbeds = gpu.createTensor([1, length, width], "prompt_embeds", "cache");
@@ -73,8 +74,8 @@ export async function encodePrompt(
     const put = (x: Tensor, into: Tensor, rowIndex: number, column: number, label: string) =>
       place(rec, { x, into, row: rowIndex, column, label });
     fill(rec, { into: promptEmbeds, value: 0, label: "prompt_embeds/zero" });
-    put(l.penultimate, promptEmbeds, 0, 0, "clip_l/context");
-    put(g.penultimate, promptEmbeds, 0, clipL.hiddenSize, "clip_g/context");
+    put(l.hidden, promptEmbeds, 0, 0, "clip_l/context");
+    put(g.hidden, promptEmbeds, 0, clipL.hiddenSize, "clip_g/context");
     if (t) put(t, promptEmbeds, clipLength, 0, "t5/context");
     put(row(l.pooled), pooledRow, 0, 0, "clip_l/pooled");
     put(row(g.pooled), pooledRow, 0, clipL.projectionDim, "clip_g/pooled");

@@ -144,11 +144,14 @@ Deno.test("the text encoders give hidden states and pooled text, one row at a ti
   for (let row = 0; row < 3; row++) {
     for (const [i, clip] of [[1, clipL!], [2, clipG!]] as const) {
       const ids = Int32Array.from(g.ids(`ids_${i}`).data.slice(row * 24, row * 24 + 24), Number);
-      const penultimate = empty(1, 24, clip.hiddenSize);
+      const hidden = empty(1, 24, clip.hiddenSize);
       const pooled = empty(1, clip.projectionDim);
-      await clip.encode(ids, { penultimate, pooled });
-      const hidden = await gpu.readFloats(penultimate);
-      assertClose(hidden, rowOf(`penultimate_${i}`, row), tolerance.module, `penultimate ${i}`);
+      await clip.encode(ids, { hidden, pooled });
+      const penultimate = rowOf(`penultimate_${i}`, row);
+      assertClose(await gpu.readFloats(hidden), penultimate, tolerance.module, `penultimate ${i}`);
+      await clip.encode(ids, { hidden, pooled }, i);
+      const first = rowOf(`hidden_state_${i}_0`, row);
+      assertClose(await gpu.readFloats(hidden), first, tolerance.module, `embeddings ${i}`);
       const embeds = rowOf(`text_embeds_${i}`, row);
       assertClose(await gpu.readFloats(pooled), embeds, tolerance.module, `pooled ${i}`);
     }
@@ -167,7 +170,7 @@ Deno.test("calls made at the same time wait for each other", async () => {
   const ids = Int32Array.from(g.ids("ids_1").data.slice(0, 24), Number);
   const run = (clip: typeof clipL) => {
     const pooled = empty(1, clip!.projectionDim);
-    return clip!.encode(ids, { penultimate: empty(1, 24, clip!.hiddenSize), pooled })
+    return clip!.encode(ids, { hidden: empty(1, 24, clip!.hiddenSize), pooled })
       .then(() => gpu.readFloats(pooled));
   };
   const [first, second, other] = await Promise.all([run(clipL), run(clipL), run(clipG)]);
@@ -186,7 +189,7 @@ async function arenaPeak(on: Gpu, components: Partial<Components>): Promise<numb
   on.ledger.resetPeak();
   for (const clip of [clipL!, clipG!]) {
     const out = {
-      penultimate: tensor(1, 24, clip.hiddenSize),
+      hidden: tensor(1, 24, clip.hiddenSize),
       pooled: tensor(1, clip.projectionDim),
     };
     await clip.encode(new Int32Array(24).fill(7), out);

@@ -33,7 +33,7 @@ Deno.test("a lost device ends the run under way, and nothing waits for ever", as
     };
     await assert.rejects(t5!.encode(new Int32Array(8), hidden), { name: "DeviceLostError" });
     await assert.rejects(
-      clipL!.encode(new Int32Array(8), { penultimate, pooled }),
+      clipL!.encode(new Int32Array(8), { hidden: penultimate, pooled }),
       (error: Error) => error.name === "OnnxError" || error.name === "DeviceLostError",
     );
     await clipL!.dispose();

@@ -2,6 +2,7 @@
 import assert from "node:assert/strict";
 import { openGpu } from "../../../src/gpu/device.ts";
 import { chooseBackends, inspectDirectory } from "../../../src/backends/choice.ts";
+import { clipGraph } from "../../../src/backends/onnx/clip.ts";
 import { readOnnxFiles } from "../../../src/backends/onnx/files.ts";
 import { type GraphInterface, OnnxGraph } from "../../../src/backends/onnx/graph.ts";
 import {
@@ -14,9 +15,11 @@ import {
   type NodeProto,
   Writer,
 } from "../../../src/backends/onnx/proto.ts";
+import { clipTextConfig, parseConfig } from "../../../src/models/sd3/configs.ts";
 import { directorySource } from "../../../src/weights/deno_source.ts";
 import { type FileSource } from "../../../src/weights/source.ts";
 import { gpu } from "../../gpu.ts";
+import { clip as clipConfig } from "../../foreign/configs.ts";
 import { tinyModel } from "./golden.ts";
 import { FileNotFoundError } from "../../../src/weights/errors.ts";
 
@@ -170,6 +173,21 @@ Deno.test("a device that goes away with its sessions leaves the runtime to the n
   const y = gpu.createTensor([1, 4], "y", "other");
   await graph.run({ x }, { y });
   assert.deepEqual([...await gpu.readFloats(y)], [1, 2, 3, 4]);
+  await graph.dispose();
+});
+
+Deno.test("clip_skip is refused where a graph gives no earlier hidden states", async () => {
+  const free = { name: "hidden_states.0", dims: [1, 4], kind: "float", optional: true } as const;
+  const without = { ...identity, outputs: [...identity.outputs, free] };
+  const graph = await open(model([{}]), without);
+  assert.deepEqual(["y", free.name].map((name) => graph.gives(name)), [true, false]);
+  const config = parseConfig(clipTextConfig, JSON.stringify(clipConfig), "config.json");
+  const clip = clipGraph.make(gpu, config, graph);
+  const out = gpu.createTensor([1, 4], "out", "other");
+  await assert.rejects(
+    clip.encode(Int32Array.of(1), { hidden: out, pooled: out }, 1),
+    { name: "InvalidRequestError", param: "clip_skip", message: /no output hidden_states\.0/ },
+  );
   await graph.dispose();
 });
 

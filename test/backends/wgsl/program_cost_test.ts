@@ -91,7 +91,7 @@ const cases: Readonly<Record<string, Case>> = {
   "CLIP on 24 tokens": {
     run: (gpu, { clipL }) =>
       clipL.encode(new Int32Array(24), {
-        penultimate: tensor(gpu, 1, 24, clipL.hiddenSize),
+        hidden: tensor(gpu, 1, 24, clipL.hiddenSize),
         pooled: tensor(gpu, 1, clipL.projectionDim),
       }),
     atMost: {

@@ -1,6 +1,6 @@
 /**
  * CLIPTextModelWithProjection (transformers `modeling_clip.py`): token ids to the hidden states that
- * SD3 uses (the last but one, without final norm) and to the projected text embedding.
+ * SD3 uses (the last but one or an earlier one, without final norm) and to the projected text embedding.
  */
 import type { Recorder } from "../../../gpu/program.ts";
 import type { Tensor } from "../../../gpu/tensor.ts";
@@ -14,8 +14,8 @@ import type { WeightPlan } from "../../../weights/plan.ts";
 import type { ClipTextConfig } from "../configs.ts";
 
 export interface ClipOutput {
-  /** [B, T, hidden_size]: `hidden_states[-2]`. */
-  readonly penultimate: Tensor;
+  /** [B, T, hidden_size]: `hidden_states[-(skip + 2)]`. */
+  readonly hidden: Tensor;
   /** [B, projection_dim]: `text_embeds`. */
   readonly pooled: Tensor;
 }
@@ -86,22 +86,24 @@ export class ClipTextModel {
    *
    * @param ids u32 [B, T]
    * @param pooling u32 [B]: `poolingIndex` of each row
+   * @param skip layers that the hidden state, not the pooled text, goes without
    */
   forward(
     rec: Recorder,
     ids: Tensor,
     pooling: Tensor,
+    skip = 0,
     observe?: (name: string, tensor: Tensor) => void,
   ): ClipOutput {
     let x = this.#tokens.forward(rec, ids, this.#positions);
     observe?.("hidden_state_0", x);
-    let penultimate = x;
+    let hidden = x;
     for (const [i, layer] of this.#layers.entries()) {
-      if (i === this.#layers.length - 1) {
-        // The last layer works on a copy, since what SD3 reads is its input.
-        penultimate = x;
-        x = rec.alloc(x.shape, "text_model.last_layer");
-        rec.copy(penultimate, x);
+      if (i === this.#layers.length - 1 - skip) {
+        // From here on layers work on a copy, since what SD3 reads is their input.
+        hidden = x;
+        x = rec.alloc(x.shape, "text_model.last_layers");
+        rec.copy(hidden, x);
       }
       layer.forward(rec, x);
       observe?.(`hidden_state_${i + 1}`, x);
@@ -110,6 +112,6 @@ export class ClipTextModel {
     const row = gatherRows(rec, { x, rows: pooling, label: "text_model.pooled" });
     const normed = this.#finalNorm.forward(rec, row);
     observe?.("pooled_eos", normed);
-    return { penultimate, pooled: this.#projection.forward(rec, normed) };
+    return { hidden, pooled: this.#projection.forward(rec, normed) };
   }
 }
