@@ -21,7 +21,7 @@ import type { Engine, GenerateResult } from "./src/engine/types.ts";
 import { directorySink } from "./src/weights/deno_sink.ts";
 import { directorySource } from "./src/weights/deno_source.ts";
 import { textFile } from "./src/weights/deno_text_file.ts";
-import { type WeightType, weightTypes } from "./src/weights/plan.ts";
+import { type WeightType, weightTypes } from "./src/weights/weight_type.ts";
 import { FileNotFoundError, FileReadError, WeightsError } from "./src/weights/errors.ts";
 import { type FileSource } from "./src/weights/source.ts";
 

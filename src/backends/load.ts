@@ -9,7 +9,8 @@ import type { Checkpoint } from "../weights/checkpoint.ts";
 import { openCheckpoint } from "../weights/layouts/mod.ts";
 import { storedBytes } from "../weights/tensors.ts";
 import { ProblemList } from "../weights/errors.ts";
-import { WeightPlan, type WeightType } from "../weights/plan.ts";
+import { WeightPlan } from "../weights/plan.ts";
+import type { WeightType } from "../weights/weight_type.ts";
 import type { Backends } from "./choice.ts";
 import type { layOutOnnx, loadOnnx } from "./onnx/load.ts";
 import { makeComponent } from "./wgsl/mod.ts";
@@ -36,8 +37,8 @@ export interface PlacementOptions {
 export interface LoadModelOptions extends PlacementOptions {
   readonly signal?: AbortSignal | undefined;
   readonly onProgress?: ((bytesDone: number, bytesTotal: number) => void) | undefined;
-  /** Loads the VAE's encoder, too. */
-  readonly withEncoder?: boolean | undefined;
+  /** Networks to load of those that are loaded only where they are asked for. */
+  readonly onDemand?: readonly Network[] | undefined;
 }
 
 /** The declared parameters of networks that share a file, with that file. */
@@ -87,9 +88,9 @@ export async function declareModel(
 }
 
 /** The networks of each backend, of those that the model has and that are asked for. */
-function place(model: ModelDescription, { backends, onnx, withEncoder }: LoadModelOptions) {
+function place(model: ModelDescription, { backends, onnx, onDemand: asked }: LoadModelOptions) {
   const present = networkList.filter(([network, { onDemand }]) =>
-    model.configs[network] && (!onDemand || withEncoder)
+    model.configs[network] && (!onDemand || asked?.includes(network))
   ).map(([network]) => network);
   const isGraph = (network: Network) => backends?.get(network) === "onnx";
   const graphs = present.filter(isGraph);

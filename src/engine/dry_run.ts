@@ -1,5 +1,5 @@
 /** What a request would do, without a GPU: parameters, token ids, schedule, memory. */
-import type { WeightType } from "../weights/plan.ts";
+import type { WeightType } from "../weights/weight_type.ts";
 import type { FileSource } from "../weights/source.ts";
 import { MemoryPlanner } from "./memory_planner.ts";
 import { chooseBackends, inspectDirectory } from "../backends/choice.ts";

@@ -9,7 +9,7 @@ import {
   chooseBackends,
   inspectDirectory,
 } from "../backends/choice.ts";
-import type { WeightType } from "../weights/plan.ts";
+import type { WeightType } from "../weights/weight_type.ts";
 import type { FileSource } from "../weights/source.ts";
 import { Admission, type Need } from "./admission.ts";
 import { BatchLimits } from "../denoise/batch_limits.ts";

@@ -1,7 +1,7 @@
 /** The server's configuration: one table of flags, each of which is an environment variable too. */
 
 import type { RequestLimits } from "../requests/model_info.ts";
-import { type WeightType, weightTypes } from "../weights/plan.ts";
+import { type WeightType, weightTypes } from "../weights/weight_type.ts";
 import { Command, CommanderError, InvalidArgumentError, Option } from "commander";
 import { ConfigExit } from "./errors.ts";
 

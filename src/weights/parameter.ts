@@ -2,7 +2,7 @@
 import { blockValues, isQuantType, texelRows, type WeightDType } from "../gpu/quantized.ts";
 import { bytesPerElement, type Tensor } from "../gpu/tensor.ts";
 import { inTexture, textureExtent, type WeightTexture } from "../gpu/texture.ts";
-import type { RowLayout } from "./layout.ts";
+import type { RowLayout } from "./row_layout.ts";
 import type { QuantizedRows } from "./quantize.ts";
 import type { ParameterPart, WeightGpu } from "./parts.ts";
 import { allocateQuantized, quantizedRowBytes, writeQuantized } from "./quantized_part.ts";

@@ -3,25 +3,21 @@
  * tree; the plan then checks all of them at once and streams them to the GPU.
  */
 import type { Checkpoint } from "./checkpoint.ts";
-import { isNarrow } from "./convert.ts";
-import { blocks, byteLength, type ElementType, isReal, realTypeNames } from "./element_types.ts";
+import { checkTensors, chooseType } from "./check.ts";
 import { ProblemList } from "./errors.ts";
-import { convLayout, matrixLayout, type RowLayout, tableLayout, vectorLayout } from "./layout.ts";
-import { isQuantType, texelRows, type WeightDType } from "../gpu/quantized.ts";
+import {
+  convLayout,
+  matrixLayout,
+  type RowLayout,
+  tableLayout,
+  vectorLayout,
+} from "./row_layout.ts";
 import { type Parameter, WeightParameter } from "./parameter.ts";
 import type { WeightGpu } from "./parts.ts";
+import type { WeightType } from "./weight_type.ts";
 import { type StreamJob, streamWeights } from "./stream.ts";
 import { storedBytes } from "./tensors.ts";
 import type { DeclaredTensor } from "./synthetic.ts";
-
-/**
- * "auto": as narrow as stored (f16 for F16, BF16 within f16's range, and float8; else f32).
- * "f32": everything as f32.
- * "q8_0", "q4_0": large matrices to multiply with as blocks of 8-bit or 4-bit integers, unless their
- * values are too large for that; the rest as "auto".
- */
-export const weightTypes = ["auto", "f32", "q8_0", "q4_0"] as const;
-export type WeightType = (typeof weightTypes)[number];
 
 export interface LoadOptions {
   /** Stops the load and frees what it allocated; it rejects with the signal's reason. */
@@ -115,35 +111,8 @@ export class WeightPlan {
    * @throws {WeightsError} listing everything missing, extra, misshapen or of a wrong type
    */
   check(checkpoint: Checkpoint): void {
-    const problems = new ProblemList();
-    for (const { keys, layout } of this.#parameters) {
-      for (const [i, key] of keys.entries()) {
-        const entry = checkpoint.tensors.get(key);
-        const shapes = layout.storedShapes[i]!;
-        if (!entry) {
-          problems.add("missing", `${this.name}: ${key} [${shapes[0]}]`);
-          continue;
-        }
-        if (!shapes.some((shape) => isSameShape(shape, entry.shape))) {
-          const wanted = shapes.map((shape) => `[${shape}]`).join(" or ");
-          problems.add("misshapen", `${this.name}: ${key} is [${entry.shape}], expected ${wanted}`);
-        }
-        const { type } = entry;
-        if (!isReal(type) || layout.sourceRow % blocks[type].values !== 0) {
-          problems.add(
-            "wrongType",
-            `${this.name}: ${key} is ${type}, expected ${realTypeNames.join(", ")}`,
-          );
-        }
-      }
-    }
-    for (const [key, { shape }] of checkpoint.tensors) {
-      if (this.#keys.has(key) || this.#ignored.some((pattern) => key.search(pattern) >= 0)) {
-        continue;
-      }
-      problems.add("extra", `${this.name}: ${key} [${shape}]`);
-    }
-    problems.throwIfAny(`${this.name} (${checkpoint.name})`);
+    const isIgnored = (key: string) => this.#ignored.some((pattern) => key.search(pattern) >= 0);
+    checkTensors(this.name, this.#parameters, checkpoint, isIgnored);
   }
 
   /**
@@ -244,29 +213,6 @@ function asList(keys: string | readonly string[]): readonly string[] {
   return typeof keys === "string" ? [keys] : keys;
 }
 
-function isSameShape(a: readonly number[], b: readonly number[]): boolean {
-  return a.length === b.length && a.every((extent, axis) => extent === b[axis]);
-}
-
 function fileBytes(parameter: WeightParameter, checkpoint: Checkpoint): number {
   return parameter.keys.reduce((sum, key) => sum + storedBytes(checkpoint.tensors.get(key)!), 0);
-}
-
-/** Type of the parameter in GPU memory, for a checkpoint that passed the check. */
-function chooseType(
-  { keys, layout, isQuantizable }: WeightParameter,
-  checkpoint: Checkpoint,
-  weightType: WeightType,
-): WeightDType {
-  const tensors = keys.map((key) => checkpoint.tensors.get(key)!);
-  if (isQuantType(weightType) && isQuantizable) {
-    // Rows that share a texel are written together.
-    const together = (type: ElementType) => texelRows * byteLength(type, layout.sourceRow);
-    const isWhole = tensors.every(({ type, ranges }) =>
-      ranges.every(({ start, end }) => (end - start) % together(type) === 0)
-    );
-    if (isWhole) return weightType;
-  }
-  if (layout.isVector || weightType === "f32") return "f32";
-  return tensors.every(({ type }) => isReal(type) && isNarrow(type)) ? "f16" : "f32";
 }

@@ -7,7 +7,7 @@ import { bytesPerElement } from "../gpu/tensor.ts";
 import type { Checkpoint } from "./checkpoint.ts";
 import { toFloat, toHalf } from "./convert.ts";
 import { byteLength, type RealType } from "./element_types.ts";
-import { packRows } from "./layout.ts";
+import { packRows } from "./row_layout.ts";
 import type { WeightParameter } from "./parameter.ts";
 import type { WeightGpu } from "./parts.ts";
 import { quantize, type QuantizedRows } from "./quantize.ts";

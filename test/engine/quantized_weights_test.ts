@@ -7,7 +7,7 @@ import { openEngine } from "../../src/engine/engine.ts";
 import { MemoryPlanner } from "../../src/engine/memory_planner.ts";
 import { describeModel } from "../../src/models/mod.ts";
 import { directorySource } from "../../src/weights/deno_source.ts";
-import type { WeightType } from "../../src/weights/plan.ts";
+import type { WeightType } from "../../src/weights/weight_type.ts";
 import { prepareAdapter } from "../../adapter.ts";
 import { psnr, tolerance } from "../tolerance.ts";
 

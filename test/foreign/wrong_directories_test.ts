@@ -20,7 +20,7 @@ async function failure(
   const source = directorySource(model.path);
   try {
     await damage(model.path);
-    await loadModel(await describeModel(source), dryGpu(), { withEncoder: true });
+    await loadModel(await describeModel(source), dryGpu(), { onDemand: ["encoder"] });
   } catch (error) {
     return error as Error;
   } finally {

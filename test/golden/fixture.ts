@@ -61,7 +61,7 @@ export async function openFixture(): Promise<Fixture> {
   const source = directorySource(`${fixtures}sd35-tiny`);
   try {
     const model = await describeModel(source);
-    const components = await loadModel(model, gpu, { withEncoder: true });
+    const components = await loadModel(model, gpu, { onDemand: ["encoder"] });
     return { gpu, model, components };
   } finally {
     await source.close();

@@ -2,7 +2,8 @@
 import type { Recorder } from "../../../src/gpu/program.ts";
 import type { Tensor } from "../../../src/gpu/tensor.ts";
 import type { GraphBuilder, Value } from "../../../src/backends/onnx/export/graph.ts";
-import type { WeightPlan, WeightType } from "../../../src/weights/plan.ts";
+import type { WeightPlan } from "../../../src/weights/plan.ts";
+import type { WeightType } from "../../../src/weights/weight_type.ts";
 import type { Shapes } from "../../foreign/shapes.ts";
 
 export interface HostTensor {
