@@ -1,5 +1,6 @@
 /** The command line: argument parsing and progress, nothing else; long by the options it lists. */
 // deno-lint-ignore-file no-console
+import { fileURLToPath } from "node:url";
 import cliProgress from "cli-progress";
 import { Command, Option } from "commander";
 import { addRequestOptions, number, requestOptions } from "./cli/request_options.ts";
@@ -23,9 +24,9 @@ import { directorySource } from "./src/weights/deno_source.ts";
 import { textFile } from "./src/weights/deno_text_file.ts";
 import { type WeightType, weightTypes } from "./src/weights/weight_type.ts";
 import { FileNotFoundError, FileReadError, WeightsError } from "./src/weights/errors.ts";
-import { type FileSource } from "./src/weights/source.ts";
+import type { FileSource } from "./src/weights/source.ts";
 
-const defaultModel = new URL("./fixtures/sd35-tiny", import.meta.url).pathname;
+const defaultModel = fileURLToPath(new URL("./fixtures/sd35-tiny", import.meta.url));
 
 /** Errors whose message is all that a user needs. */
 const expected = [
@@ -133,7 +134,7 @@ async function generate(prompt: string, flags: GenerateFlags): Promise<void> {
     return;
   }
   if (!flags.output.endsWith(".png")) {
-    throw new InvalidRequestError("output", `--output must end in .png, got ${flags.output}`);
+    throw new InvalidRequestError("output", `--output must end in .png, not ${flags.output}`);
   }
   if (!await ensureAdapter({ install: flags.install, log: (line) => console.error(line) })) {
     return await startAgain();

@@ -1,5 +1,5 @@
 /** The command line's options of a request, by the table of its fields. */
-import { Command, InvalidArgumentError, Option } from "commander";
+import { type Command, InvalidArgumentError, Option } from "commander";
 import { type Field, type FieldName, fields, rows } from "../src/requests/fields.ts";
 import type { GenerateRequest } from "../src/requests/types.ts";
 
@@ -37,13 +37,13 @@ function parserOf(field: Field): (text: string) => unknown {
 export function number(text: string): number {
   const value = Number(text);
   if (text.trim() === "" || !Number.isFinite(value)) {
-    throw new InvalidArgumentError("Not a number.");
+    throw new InvalidArgumentError("Not a number");
   }
   return value;
 }
 
 function integer(text: string): number {
   const value = number(text);
-  if (!Number.isSafeInteger(value)) throw new InvalidArgumentError("Not an integer.");
+  if (!Number.isSafeInteger(value)) throw new InvalidArgumentError("Not an integer");
   return value;
 }

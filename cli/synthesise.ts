@@ -68,12 +68,12 @@ async function write(path: string, file: SyntheticFile): Promise<void> {
 
 function repositoryName(text: string): RepositoryName {
   const name = repositoryNames.find((name) => name === text);
-  if (!name) throw new InvalidArgumentError(`one of ${repositoryNames.join(", ")}`);
+  if (!name) throw new InvalidArgumentError(`Give one of ${repositoryNames.join(", ")}`);
   return name;
 }
 
 function integer(text: string): number {
   const value = Number(text);
-  if (!Number.isSafeInteger(value)) throw new InvalidArgumentError("a whole number");
+  if (!Number.isSafeInteger(value)) throw new InvalidArgumentError("Give a whole number");
   return value;
 }

@@ -55,8 +55,9 @@ export class Admission {
   /**
    * Takes the request's memory, waiting for it where others hold it. Returns what gives it back.
    *
-   * @throws InvalidRequestError if the request would not fit though nobody else ran; BusyError if too
-   * many wait already; the signal's reason
+   * @throws {InvalidRequestError} if the request would not fit though nobody else ran
+   * @throws {BusyError} if too many wait already
+   * @throws {Error} the signal's reason
    */
   async admit(
     need: Need,

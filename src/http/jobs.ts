@@ -63,8 +63,8 @@ interface Entry {
 }
 
 /** Finished jobs that are remembered, so that a late DELETE hears "finished", not "unknown". */
-const REMEMBERED = 1000;
-const MAX_RETRY_SECONDS = 300;
+const remembered = 1000;
+const maxRetrySeconds = 300;
 
 export class Jobs {
   readonly #engine: Engine;
@@ -255,7 +255,7 @@ export class Jobs {
     this.#waiting.delete(entry.id);
     this.#finished.add(entry.id);
     for (const id of this.#finished) {
-      if (this.#finished.size <= REMEMBERED) break;
+      if (this.#finished.size <= remembered) break;
       this.#finished.delete(id);
     }
     const common = {
@@ -281,7 +281,7 @@ export class Jobs {
   /** Seconds until a place in the queue should be free: one job's share of the running ones. */
   #retryAfter(): number {
     const seconds = (this.#meanSeconds ?? 1) / Math.max(1, this.#limits.maxConcurrency);
-    return Math.min(MAX_RETRY_SECONDS, Math.max(1, Math.ceil(seconds)));
+    return Math.min(maxRetrySeconds, Math.max(1, Math.ceil(seconds)));
   }
 }
 

@@ -4,7 +4,7 @@ import type { Context } from "hono";
 import { streamSSE } from "hono/streaming";
 
 /** Proxies close connections that say nothing for a minute. */
-const KEEP_ALIVE_MS = 15_000;
+const keepAliveMs = 15_000;
 
 /** Sends `data` as JSON; resolves when the client has taken it, or has gone. Never throws. */
 export type SendEvent = (event: string, data: unknown) => Promise<void>;
@@ -31,7 +31,7 @@ export function eventStream(
     };
     const keepAlive = setInterval(() => {
       if (writing === 0) write(() => stream.write(": keep-alive\n\n"));
-    }, KEEP_ALIVE_MS);
+    }, keepAliveMs);
     try {
       await body((event, data) =>
         write(() => stream.writeSSE({ event, data: JSON.stringify(data) }))

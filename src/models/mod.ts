@@ -15,7 +15,7 @@ const families: Readonly<Record<string, Describe>> = {
 /**
  * Reads everything of the model in `source` but its weights, and checks it.
  *
- * @throws ConfigError naming every file that is absent or cannot be used, and every problem in it
+ * @throws {ConfigError} naming every file that is absent or cannot be used, and every problem in it
  */
 export async function describeModel(source: FileSource): Promise<ModelDescription> {
   const path = "model_index.json";
@@ -28,7 +28,7 @@ export async function describeModel(source: FileSource): Promise<ModelDescriptio
   const describe = Object.hasOwn(families, index._class_name) && families[index._class_name];
   if (!describe) {
     throw new ConfigError(
-      `${path} is of a ${index._class_name}, expected ${Object.keys(families).join(" or ")}`,
+      `${path} is of a ${index._class_name}, wanted ${Object.keys(families).join(" or ")}`,
     );
   }
   return await describe(source, index);

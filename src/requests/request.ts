@@ -10,11 +10,11 @@ import type { GenerateRequest, ResolvedRequest } from "./types.ts";
 /**
  * Checks every field and fills in the model's defaults.
  *
- * @throws InvalidRequestError naming the field in diffusers' words, and what is allowed
+ * @throws {InvalidRequestError} naming the field in diffusers' words, and what is allowed
  */
 export function resolveRequest(request: GenerateRequest, rules: RequestRules): ResolvedRequest {
   const unknown = Object.keys(request).find((name) => !Object.hasOwn(fields, name));
-  if (unknown !== undefined) throw new InvalidRequestError(unknown, `unknown field "${unknown}"`);
+  if (unknown !== undefined) throw new InvalidRequestError(unknown, `Unknown field "${unknown}"`);
   const checked = z.object(fieldSchemas(rules)).safeParse(toJson(request));
   if (!checked.success) throw toInvalidRequest(checked.error);
   return completeRequest(fromJson(checked.data), rules);
@@ -23,7 +23,7 @@ export function resolveRequest(request: GenerateRequest, rules: RequestRules): R
 /**
  * The second half of `resolveRequest`, for fields that `fieldSchemas` has passed already.
  *
- * @throws InvalidRequestError where fields contradict each other
+ * @throws {InvalidRequestError} where fields contradict each other
  */
 export function completeRequest(request: GenerateRequest, rules: RequestRules): ResolvedRequest {
   const { sigmas, numInferenceSteps: steps } = request;

@@ -76,7 +76,7 @@ export function toInvalidRequest({ issues }: z.ZodError): InvalidRequestError {
 function describe(issue: z.core.$ZodIssue): string {
   if (issue.code === "unrecognized_keys") {
     const keys = issue.keys.slice(0, maxNamed).map((key) => `"${shorten(key)}"`);
-    return `unknown field ${keys.join(", ")}: GET /openapi.json lists what is allowed`;
+    return `Unknown field ${keys.join(", ")}: GET /openapi.json lists what is allowed`;
   }
   const path = pathOf(issue.path);
   // Zod's own words stay for types ("expected string, received number"); "undefined" is no JSON.

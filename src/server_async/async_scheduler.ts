@@ -26,7 +26,7 @@ class AsyncSchedulerProxy<S extends object> {
 
   constructor(scheduler: S) {
     if (typeof scheduler !== "object" || scheduler === null) {
-      throw new TypeError(`a scheduler to wrap must be an object, not ${scheduler}`);
+      throw new TypeError(`A scheduler to wrap must be an object, not ${scheduler}`);
     }
     if (scheduler instanceof AsyncSchedulerProxy) return scheduler as unknown as this;
     this.scheduler = scheduler;
@@ -35,7 +35,9 @@ class AsyncSchedulerProxy<S extends object> {
 
   /**
    * A wrapped copy that shares nothing with this scheduler, with its timesteps set if any option is
-   * given. Throws an Error if the scheduler cannot be copied, or what `setTimesteps` throws.
+   * given.
+   *
+   * @throws {Error} if the scheduler cannot be copied, or what `setTimesteps` throws
    */
   cloneForRequest(options: ScheduleOptions = {}): AsyncScheduler<S> {
     const copy = cloneScheduler(this.scheduler);
@@ -115,8 +117,8 @@ export interface RetrievedTimesteps {
  * them. With `returnScheduler` it works on a clone, which it returns too, and leaves `scheduler`
  * as it was. Other options go to the scheduler's `setTimesteps`.
  *
- * Throws TypeError if both `timesteps` and `sigmas` are given, an Error if a scheduler cannot be
- * cloned, and what `setTimesteps` throws.
+ * @throws {TypeError} if both `timesteps` and `sigmas` are given
+ * @throws {Error} if a scheduler cannot be cloned, or what `setTimesteps` throws
  */
 export function retrieveTimesteps<S extends TimestepScheduler>(
   scheduler: S,
@@ -135,7 +137,7 @@ export function retrieveTimesteps<S extends TimestepScheduler>(
   const { numInferenceSteps, timesteps, sigmas, ...others } = options;
   if (timesteps !== undefined && sigmas !== undefined) {
     throw new TypeError(
-      "only one of `timesteps` and `sigmas` can be given; choose one to set custom values",
+      "Only one of `timesteps` and `sigmas` can be given; choose one to set custom values",
     );
   }
   const used = returnScheduler ? independentCopy(scheduler) : scheduler;

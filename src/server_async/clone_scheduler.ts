@@ -2,7 +2,9 @@ import { cloneData, isPlainObject } from "./clone_data.ts";
 
 /**
  * An independent copy of any scheduler: by its own `clone()` where it has one, otherwise property by
- * property. Throws an Error that says why if it cannot be told to share nothing with the original.
+ * property.
+ *
+ * @throws {Error} that says why if it cannot be told to share nothing with the original
  */
 export function cloneScheduler<S extends object>(scheduler: S): S {
   const name = scheduler.constructor?.name ?? "scheduler";
@@ -10,7 +12,7 @@ export function cloneScheduler<S extends object>(scheduler: S): S {
     return deepCopy(scheduler, name);
   } catch (cause) {
     const reason = cause instanceof Error ? cause.message : String(cause);
-    throw new Error(`the scheduler ${name} cannot be cloned for a request: ${reason}`, { cause });
+    throw new Error(`The scheduler ${name} cannot be cloned for a request: ${reason}`, { cause });
   }
 }
 
@@ -33,13 +35,13 @@ function deepCopy<S extends object>(scheduler: S, name: string): S {
   return cloneData(scheduler, (value, path, fill) => {
     if (typeof value === "function") {
       if (literal) return value;
-      throw new TypeError(`its property ${path} is a function, perhaps bound to it; add a clone()`);
+      throw new TypeError(`property ${path} is a function, perhaps bound to it; add a clone()`);
     }
     const copy = value === scheduler ? undefined : copyInstance(value, path);
     if (copy) return copy;
     if (Object.prototype.toString.call(value) !== "[object Object]") {
       const kind = value.constructor?.name ?? typeof value;
-      throw new TypeError(`its property ${path || name} is a ${kind}, which has no copy`);
+      throw new TypeError(`property ${path || name} is a ${kind}, which has no copy`);
     }
     return fill(Object.create(Object.getPrototypeOf(value)));
   });

@@ -11,7 +11,7 @@ export interface PipelineLike {
 }
 
 export interface RequestScopedOptions {
-  /** Attributes that every request gets a copy of; `DEFAULT_MUTABLE_ATTRS` if absent. */
+  /** Attributes that every request gets a copy of; `defaultMutableAttrs` if absent. */
   readonly mutableAttrs?: Iterable<string> | undefined;
   /** Also copy every attribute that is a container or a small typed array; default true. */
   readonly autoDetectMutables?: boolean | undefined;
@@ -27,13 +27,13 @@ export interface RequestScopedOptions {
  * State that pipelines of this kind keep in objects and change in place, by the names that diffusers
  * has for it. Numbers and texts need no copy: a write to them stays in the view.
  */
-export const DEFAULT_MUTABLE_ATTRS: readonly string[] = [
+export const defaultMutableAttrs: readonly string[] = [
   ...["latents", "generator", "rngState", "progressBar", "progressBarConfig", "callbacks"],
   ...["_generator", "_rngState", "_progressBar", "_progressBarConfig", "_allHooks"],
 ];
 
 /** Attributes with a rule of their own. */
-const RESERVED = new Set(["constructor", "__proto__", "components", "scheduler"]);
+const reserved = new Set(["constructor", "__proto__", "components", "scheduler"]);
 
 type RequestOf<P extends PipelineLike> = Parameters<P["generate"]>[0];
 type OptionsOf<P extends PipelineLike> = Parameters<P["generate"]>[1];
@@ -51,14 +51,14 @@ type ResultOf<P extends PipelineLike> = Awaited<ReturnType<P["generate"]>>;
 export class RequestScopedPipeline<P extends PipelineLike> {
   readonly base: P;
   readonly tokenizerLock: TokenizerLock;
-  private readonly listed: ReadonlySet<string>;
-  private readonly autoDetect: boolean;
-  private readonly threshold: number;
-  private readonly wrapScheduler: boolean;
+  readonly #listed: ReadonlySet<string>;
+  readonly #autoDetect: boolean;
+  readonly #threshold: number;
+  readonly #wrapScheduler: boolean;
 
   constructor(pipeline: P, options: RequestScopedOptions = {}) {
     if (typeof pipeline?.generate !== "function") {
-      throw new TypeError("a request-scoped pipeline needs a pipeline with a generate method");
+      throw new TypeError("A request-scoped pipeline needs a pipeline with a generate method");
     }
     const threshold = options.tensorNumelThreshold ?? 1_000_000;
     if (!(threshold >= 0)) {
@@ -66,10 +66,10 @@ export class RequestScopedPipeline<P extends PipelineLike> {
     }
     this.base = pipeline;
     this.tokenizerLock = options.tokenizerLock ?? new TokenizerLock();
-    this.listed = new Set(options.mutableAttrs ?? DEFAULT_MUTABLE_ATTRS);
-    this.autoDetect = options.autoDetectMutables ?? true;
-    this.threshold = threshold;
-    this.wrapScheduler = options.wrapScheduler ?? true;
+    this.#listed = new Set(options.mutableAttrs ?? defaultMutableAttrs);
+    this.#autoDetect = options.autoDetectMutables ?? true;
+    this.#threshold = threshold;
+    this.#wrapScheduler = options.wrapScheduler ?? true;
   }
 
   /** The pipeline's own components, as they are. */
@@ -88,7 +88,7 @@ export class RequestScopedPipeline<P extends PipelineLike> {
     const { signal } = (options ?? {}) as { signal?: AbortSignal };
     signal?.throwIfAborted();
     const view = this.createView(request, signal);
-    await using _context = await this.offloadContext();
+    await using _context = await this.#offloadContext();
     signal?.throwIfAborted();
     return await view.generate(request, options as never) as ResultOf<P>;
   }
@@ -98,66 +98,66 @@ export class RequestScopedPipeline<P extends PipelineLike> {
     const { base } = this;
     const view = Object.create(base) as P;
     const parts = componentsOf(base);
-    const copy = this.copier(new Set(parts?.values()), signal);
+    const copy = this.#copier(new Set(parts?.values()), signal);
     const attributes = attributesOf(base);
     // Fields first: a frozen pipeline's accessors can then write to the view's own.
     for (const [name, descriptor] of attributes) {
-      if (RESERVED.has(name) || !("value" in descriptor)) continue;
+      if (reserved.has(name) || !("value" in descriptor)) continue;
       const value: unknown = descriptor.value;
-      const copied = this.isMutable(name, value) ? copy(value, name) : value;
+      const copied = this.#isMutable(name, value) ? copy(value, name) : value;
       if (copied !== value || descriptor.writable === false) own(view, name, copied);
     }
     for (const [name, { get, set }] of attributes) {
-      if (RESERVED.has(name) || !get || !set) continue;
-      const value = this.listed.has(name) ? get.call(base) : attempt(() => get.call(base));
-      const copied = this.isMutable(name, value) ? copy(value, name) : value;
+      if (reserved.has(name) || !get || !set) continue;
+      const value = this.#listed.has(name) ? get.call(base) : attempt(() => get.call(base));
+      const copied = this.#isMutable(name, value) ? copy(value, name) : value;
       if (copied !== value) assign(view, name, copied);
     }
     if (parts && "value" in (attributes.get("components") ?? {})) {
-      this.lockComponents(view, parts, signal);
+      this.#lockComponents(view, parts, signal);
     }
-    const scheduler = this.schedulerFor(request);
+    const scheduler = this.#schedulerFor(request);
     if (scheduler) own(view, "scheduler", scheduler);
     return view;
   }
 
   /** The networks' place belongs to the pipeline, not to a view. */
-  private async offloadContext(): Promise<AsyncDisposable | undefined> {
+  async #offloadContext(): Promise<AsyncDisposable | undefined> {
     const { modelCpuOffloadContext: enter } = this.base;
     return typeof enter === "function" ? await Reflect.apply(enter, this.base, []) : undefined;
   }
 
-  private isMutable(name: string, value: unknown): boolean {
+  #isMutable(name: string, value: unknown): boolean {
     if (value === null || (typeof value !== "object" && typeof value !== "function")) return false;
-    if (this.listed.has(name)) return typeof value === "object";
-    return TOKENIZER.test(name) || isNamedTokenizer(value) ||
-      (this.autoDetect && isContainer(value));
+    if (this.#listed.has(name)) return typeof value === "object";
+    return tokenizerName.test(name) || isNamedTokenizer(value) ||
+      (this.#autoDetect && isContainer(value));
   }
 
   /** Copies an attribute's containers, leaves model parts alone and locks tokenizers. */
-  private copier(parts: ReadonlySet<unknown>, signal: AbortSignal | undefined) {
+  #copier(parts: ReadonlySet<unknown>, signal: AbortSignal | undefined) {
     const replace = (value: object, path: string): unknown => {
-      if (isTokenizer(value) && (TOKENIZER.test(path) || isNamedTokenizer(value))) {
+      if (isTokenizer(value) && (tokenizerName.test(path) || isNamedTokenizer(value))) {
         return this.tokenizerLock.wrap(value, signal);
       }
-      const stays = parts.has(value) || isResource(value) || sizeOf(value) > this.threshold;
+      const stays = parts.has(value) || isResource(value) || sizeOf(value) > this.#threshold;
       return stays ? value : undefined;
     };
     return (attribute: unknown, name: string): unknown =>
       cloneData(attribute, (value, path, fill) => {
-        const isListedValue = value === attribute && this.listed.has(path);
+        const isListedValue = value === attribute && this.#listed.has(path);
         return isListedValue ? copyInstance(value, fill) : value;
       }, { path: name, replace });
   }
 
   /** A map of components of the view's own, if tokenizers are among them. */
-  private lockComponents(
+  #lockComponents(
     view: P,
     parts: ReadonlyMap<string, unknown>,
     signal: AbortSignal | undefined,
   ): void {
     const locked = [...parts].map(([key, part]): [string, unknown] => {
-      const isOne = isTokenizer(part) && (TOKENIZER.test(key) || isNamedTokenizer(part));
+      const isOne = isTokenizer(part) && (tokenizerName.test(key) || isNamedTokenizer(part));
       return [key, isOne ? this.tokenizerLock.wrap(part, signal) : part];
     });
     if (locked.every(([key, part]) => part === parts.get(key))) return;
@@ -166,12 +166,12 @@ export class RequestScopedPipeline<P extends PipelineLike> {
   }
 
   /** A clone of the scheduler, with the request's schedule set if it names one. */
-  private schedulerFor(request: unknown): object | undefined {
+  #schedulerFor(request: unknown): object | undefined {
     const { scheduler } = this.base as { scheduler?: unknown };
     if (typeof scheduler !== "object" || scheduler === null) return undefined;
     const clone: AsyncScheduler<object> = new BaseAsyncScheduler(scheduler).cloneForRequest();
     setSchedule(clone.scheduler as ScheduledByRequest, request);
-    return this.wrapScheduler || scheduler instanceof BaseAsyncScheduler ? clone : clone.scheduler;
+    return this.#wrapScheduler || scheduler instanceof BaseAsyncScheduler ? clone : clone.scheduler;
   }
 }
 
@@ -180,7 +180,7 @@ interface ScheduledByRequest {
   setTimesteps?(options: object): void;
 }
 
-const PARAMETERS = [
+const scheduleParameters = [
   ["timesteps", "timesteps"],
   ["sigmas", "sigmas"],
   ["numInferenceSteps", "num_inference_steps"],
@@ -193,7 +193,9 @@ const PARAMETERS = [
 function setSchedule(scheduler: ScheduledByRequest, request: unknown): void {
   if (typeof request !== "object" || request === null || !scheduler.setTimesteps) return;
   const fields = request as Record<string, unknown>;
-  const found = PARAMETERS.find(([name]) => fields[name] !== undefined && fields[name] !== null);
+  const found = scheduleParameters.find(([name]) =>
+    fields[name] !== undefined && fields[name] !== null
+  );
   if (!found) return;
   const { mu } = fields;
   if (scheduler.config?.use_dynamic_shifting && mu === undefined) return;
@@ -206,10 +208,10 @@ function setSchedule(scheduler: ScheduledByRequest, request: unknown): void {
   }
 }
 
-const TOKENIZER = /tokenizer/i;
+const tokenizerName = /tokenizer/i;
 
 function isNamedTokenizer(value: object): boolean {
-  return isTokenizer(value) && TOKENIZER.test(value.constructor?.name ?? "");
+  return isTokenizer(value) && tokenizerName.test(value.constructor?.name ?? "");
 }
 
 function isContainer(value: object): boolean {

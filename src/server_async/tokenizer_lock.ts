@@ -24,15 +24,15 @@ const originals = new WeakMap<object, object>();
  * releases the lock.
  */
 export class TokenizerLock {
-  private readonly mutex = new Mutex();
-  private readonly abandonAfter: number;
+  readonly #mutex = new Mutex();
+  readonly #abandonAfter: number;
 
   constructor({ abandonAfter = 1000 }: TokenizerLockOptions = {}) {
-    this.abandonAfter = abandonAfter;
+    this.#abandonAfter = abandonAfter;
   }
 
   get isLocked(): boolean {
-    return this.mutex.isLocked();
+    return this.#mutex.isLocked();
   }
 
   /**
@@ -48,13 +48,13 @@ export class TokenizerLock {
       aborted.resolve();
     };
     signal?.addEventListener("abort", onAbort, { once: true });
-    this.mutex.runExclusive(async () => {
+    this.#mutex.runExclusive(async () => {
       if (signal?.aborted) return undefined;
       let timer: ReturnType<typeof setTimeout> | undefined;
       let running = true;
       const abandoned = aborted.promise.then(() =>
         new Promise<undefined>((resolve) => {
-          if (running) timer = setTimeout(() => resolve(undefined), this.abandonAfter);
+          if (running) timer = setTimeout(() => resolve(undefined), this.#abandonAfter);
         })
       );
       try {
@@ -116,8 +116,8 @@ export function unlocked<T extends object>(tokenizer: T): T {
   return (originals.get(tokenizer) ?? tokenizer) as T;
 }
 
-const METHODS = ["encode", "decode", "tokenize"];
-const MARKS = [
+const methods = ["encode", "decode", "tokenize"];
+const marks = [
   ...["modelMaxLength", "vocabSize", "vocab", "padToken", "eosToken", "bosToken"],
   ...["model_max_length", "vocab_size", "pad_token", "eos_token", "bos_token"],
 ];
@@ -130,8 +130,8 @@ export function isTokenizer(value: unknown): value is object {
   if (value === null || (typeof value !== "object" && typeof value !== "function")) return false;
   const object = unlocked(value) as Record<string, unknown>;
   const callable = typeof value === "function";
-  if (!callable && !METHODS.some((name) => typeof object[name] === "function")) return false;
+  if (!callable && !methods.some((name) => typeof object[name] === "function")) return false;
   const names = [object.constructor?.name, callable ? object.name : undefined];
   return names.some((name) => typeof name === "string" && /tokenizer/i.test(name)) ||
-    MARKS.some((name) => name in object);
+    marks.some((name) => name in object);
 }

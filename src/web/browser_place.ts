@@ -14,7 +14,7 @@ import { notify } from "./notify.ts";
 import type { PickedFolder } from "./picked_files.ts";
 import { toDataUrl, toPngBlob } from "./pixels.ts";
 import type { FormModel } from "./request_form.ts";
-import { type Runner, type RunOptions, type RunResult } from "./runner.ts";
+import type { Runner, RunOptions, RunResult } from "./runner.ts";
 import type { StripState } from "./status_strip.ts";
 import { webgpuProblem } from "./webgpu_support.ts";
 import { RunError } from "./errors.ts";

@@ -2,7 +2,7 @@ import { fromJson, toJson } from "../requests/json.ts";
 import type { GenerateRequest, ResolvedRequest } from "../requests/types.ts";
 import type { Timings, TruncatedPrompt } from "../engine/types.ts";
 import { eventError, type ServerApi } from "./api.ts";
-import { type Runner, type RunOptions, type RunResult } from "./runner.ts";
+import type { Runner, RunOptions, RunResult } from "./runner.ts";
 import { RunError } from "./errors.ts";
 
 /** Runs a request on the server: one streamed answer a request, the images fetched at its end. */

@@ -1,4 +1,4 @@
-import { ServerApi, type ServerStatus } from "./api.ts";
+import type { ServerApi, ServerStatus } from "./api.ts";
 import { RunError } from "./errors.ts";
 
 const periodMs = 2000;

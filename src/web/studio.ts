@@ -4,7 +4,7 @@ import { Gallery } from "./gallery.ts";
 import { JobCard } from "./job_card.ts";
 import { announce, copyText, notify } from "./notify.ts";
 import { RequestForm } from "./request_form.ts";
-import { type Runner, type RunResult } from "./runner.ts";
+import type { Runner, RunResult } from "./runner.ts";
 import type { GalleryEntry } from "./storage.ts";
 import { Viewer } from "./viewer.ts";
 import { requestOfImage, toCurl } from "./wire.ts";

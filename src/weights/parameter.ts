@@ -137,7 +137,7 @@ export class WeightParameter implements Parameter {
         tensor: {
           label,
           // A split table's leading axes have become rows.
-          shape: isWhole ? this.shape : [rows, ...this.rowShape],
+          shape: isWhole ? this.shape : [rows, ...this.#rowShape],
           dtype,
           storage: texture
             ? inTexture(label)
@@ -163,7 +163,7 @@ export class WeightParameter implements Parameter {
     return { texture, view: texture.createView() };
   }
 
-  private get rowShape(): readonly number[] {
+  get #rowShape(): readonly number[] {
     return this.layout.taps > 1 ? this.shape.slice(1) : this.shape.slice(-1);
   }
 

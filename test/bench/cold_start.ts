@@ -3,6 +3,7 @@
  * `cold_start_bench.ts` with a shader cache of its own.
  */
 // deno-lint-ignore-file no-console
+import { fileURLToPath } from "node:url";
 import { prepareAdapter } from "../../adapter.ts";
 import { openEngine } from "../../src/engine/engine.ts";
 import { directorySource } from "../../src/weights/deno_source.ts";
@@ -10,7 +11,7 @@ import { directorySource } from "../../src/weights/deno_source.ts";
 prepareAdapter();
 const started = performance.now();
 const engine = await openEngine(
-  directorySource(new URL("../../fixtures/sd35-tiny", import.meta.url).pathname),
+  directorySource(fileURLToPath(new URL("../../fixtures/sd35-tiny", import.meta.url))),
 );
 const request = { prompt: "a red circle", numInferenceSteps: 20, guidanceScale: 4, seed: 7 };
 const opened = performance.now();

@@ -1,4 +1,5 @@
 /** What the first start on a machine costs, when the driver compiles every kernel, and the second. */
+import { fileURLToPath } from "node:url";
 import type { Row } from "./report.ts";
 
 /** Milliseconds by what they were spent on. */
@@ -21,7 +22,7 @@ export async function benchColdStart(add: (row: Row) => void): Promise<void> {
 
 async function start(cache: string): Promise<Start> {
   const { success, stdout, stderr } = await new Deno.Command(Deno.execPath(), {
-    args: ["run", "-A", new URL("cold_start.ts", import.meta.url).pathname],
+    args: ["run", "-A", fileURLToPath(new URL("cold_start.ts", import.meta.url))],
     env: { MESA_SHADER_CACHE_DIR: cache },
   }).output();
   const text = new TextDecoder();

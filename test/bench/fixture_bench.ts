@@ -1,4 +1,5 @@
 /** The fixture's stages and whole images on both backends, in turn on one device. */
+import { fileURLToPath } from "node:url";
 import { loadOnnx } from "../../src/backends/onnx/load.ts";
 import { exportOnnx } from "../../src/backends/onnx/export/mod.ts";
 import { loadModel } from "../../src/backends/load.ts";
@@ -12,7 +13,7 @@ import { race } from "./race.ts";
 import type { Row } from "./report.ts";
 import { imageSize, imageSteps, type Stages, stagesOf } from "./stages.ts";
 
-const fixture = new URL("../../fixtures/sd35-tiny", import.meta.url).pathname;
+const fixture = fileURLToPath(new URL("../../fixtures/sd35-tiny", import.meta.url));
 
 const titles: Record<keyof Stages, string> = {
   encode: "encode one prompt",

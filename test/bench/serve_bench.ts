@@ -12,6 +12,7 @@
  *   --json FILE       writes the numbers, too
  */
 import { parseArgs } from "node:util";
+import { fileURLToPath } from "node:url";
 import { prepareAdapter } from "../../adapter.ts";
 import { openGpu } from "../../src/gpu/device.ts";
 import { openEngine } from "../../src/engine/engine.ts";
@@ -25,7 +26,7 @@ const { values: flags } = parseArgs({
   options: {
     model: {
       type: "string",
-      default: new URL("../../fixtures/sd35-tiny", import.meta.url).pathname,
+      default: fileURLToPath(new URL("../../fixtures/sd35-tiny", import.meta.url)),
     },
     size: { type: "string", default: "128" },
     steps: { type: "string", default: "4" },

@@ -1,10 +1,11 @@
 /** `deno task synthesise` writes a model that loads, on next to no disk. */
 import assert from "node:assert/strict";
+import { fileURLToPath } from "node:url";
 import { describeModel } from "../../src/models/mod.ts";
 import { declareModel } from "../../src/backends/load.ts";
 import { directorySource } from "../../src/weights/deno_source.ts";
 
-const cli = new URL("../../cli.ts", import.meta.url).pathname;
+const cli = fileURLToPath(new URL("../../cli.ts", import.meta.url));
 
 async function synthesise(...args: string[]) {
   const { code, stderr } = await new Deno.Command(Deno.execPath(), {

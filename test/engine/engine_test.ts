@@ -1,5 +1,6 @@
 /** The engine's memory: as planned, given back whole, within its budget; the model never changes. */
 import assert from "node:assert/strict";
+import { fileURLToPath } from "node:url";
 import { createHash } from "node:crypto";
 import { prepareAdapter } from "../../adapter.ts";
 import { type Gpu, openGpu } from "../../src/gpu/device.ts";
@@ -15,7 +16,7 @@ import type { GenerateRequest } from "../../src/requests/types.ts";
 import { directorySource } from "../../src/weights/deno_source.ts";
 
 prepareAdapter();
-const source = directorySource(new URL("../../fixtures/sd35-tiny", import.meta.url).pathname);
+const source = directorySource(fileURLToPath(new URL("../../fixtures/sd35-tiny", import.meta.url)));
 const small = { height: 32, width: 32, maxSequenceLength: 8, numInferenceSteps: 2 };
 
 async function open(options: EngineOptions = {}) {

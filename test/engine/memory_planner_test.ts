@@ -1,5 +1,6 @@
 /** Plans made without a device: what they count, and that a trial leaves no trace. */
 import assert from "node:assert/strict";
+import { fileURLToPath } from "node:url";
 import { defaultLimits } from "../../src/gpu/dry_device.ts";
 import { InvalidRequestError } from "../../src/requests/errors.ts";
 import { MemoryPlanner } from "../../src/engine/memory_planner.ts";
@@ -9,7 +10,7 @@ import { resolveRequest } from "../../src/requests/request.ts";
 import type { GenerateRequest } from "../../src/requests/types.ts";
 import { directorySource } from "../../src/weights/deno_source.ts";
 
-const source = directorySource(new URL("../../fixtures/sd35-tiny", import.meta.url).pathname);
+const source = directorySource(fileURLToPath(new URL("../../fixtures/sd35-tiny", import.meta.url)));
 const model = await describeModel(source);
 const open = () => MemoryPlanner.open(model);
 const request = (changes: Partial<GenerateRequest> = {}) =>

@@ -1,5 +1,6 @@
 /** Whole images with q8_0 and q4_0 weights: deterministic, near those of f16, planned to the byte. */
 import assert from "node:assert/strict";
+import { fileURLToPath } from "node:url";
 import { decodePng } from "../../src/image/png.ts";
 import { openGpu } from "../../src/gpu/device.ts";
 import { dryRun } from "../../src/engine/dry_run.ts";
@@ -12,7 +13,7 @@ import { prepareAdapter } from "../../adapter.ts";
 import { psnr, tolerance } from "../tolerance.ts";
 
 prepareAdapter();
-const root = new URL("../../", import.meta.url).pathname;
+const root = fileURLToPath(new URL("../../", import.meta.url));
 const source = directorySource(`${root}fixtures/sd35-tiny`);
 const request = {
   prompt: "a red circle on a blue background",

@@ -1,5 +1,6 @@
 /** An engine that measures when it opens: what it keeps, what it takes, and what stays the same. */
 import assert from "node:assert/strict";
+import { fileURLToPath } from "node:url";
 import { createHash } from "node:crypto";
 import { prepareAdapter } from "../../adapter.ts";
 import { openGpu } from "../../src/gpu/device.ts";
@@ -17,7 +18,7 @@ import type { GenerateResult } from "../../src/engine/types.ts";
 import { directorySource } from "../../src/weights/deno_source.ts";
 
 prepareAdapter();
-const source = directorySource(new URL("../../fixtures/sd35-tiny", import.meta.url).pathname);
+const source = directorySource(fileURLToPath(new URL("../../fixtures/sd35-tiny", import.meta.url)));
 const small = { height: 32, width: 32, maxSequenceLength: 8 };
 const request: GenerateRequest = {
   ...small,

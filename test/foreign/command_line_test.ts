@@ -3,6 +3,7 @@
  * must be the f64 reference's image.
  */
 import assert from "node:assert/strict";
+import { fileURLToPath } from "node:url";
 import { Buffer } from "node:buffer";
 import { PNG } from "pngjs";
 import { describeModel } from "../../src/models/mod.ts";
@@ -14,7 +15,7 @@ import { heads, levels } from "./configs.ts";
 import { makeModel, type ModelOptions } from "./make_model.ts";
 import { referenceImage } from "./reference_pipeline.ts";
 
-const cli = new URL("../../cli.ts", import.meta.url).pathname;
+const cli = fileURLToPath(new URL("../../cli.ts", import.meta.url));
 const prompt = "a yellow star! (on a blue background)";
 const negative = "red";
 

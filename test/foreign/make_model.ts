@@ -2,6 +2,7 @@
  * Complete models in the diffusers layout with seeded random weights, written to a temporary folder.
  * Tokenizers are copied from the fixture.
  */
+import { fileURLToPath } from "node:url";
 import type { Weights } from "../reference/networks/layers.ts";
 import * as base from "./configs.ts";
 import { type MadeNetwork, makeNetwork, type StorageOptions } from "./make_network.ts";
@@ -16,7 +17,7 @@ import {
   vaeShapes,
 } from "./shapes.ts";
 
-const fixture = new URL("../../fixtures/sd35-tiny", import.meta.url).pathname;
+const fixture = fileURLToPath(new URL("../../fixtures/sd35-tiny", import.meta.url));
 
 /** Where tokenizers are copied from: SD3_REAL_TOKENIZERS may name a real model's directory. */
 const tokenizersFrom = Deno.env.get("SD3_REAL_TOKENIZERS") ?? fixture;

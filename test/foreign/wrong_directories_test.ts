@@ -1,5 +1,6 @@
 /** Directories that are no usable model: every problem is named, all in one error, before any GPU work. */
 import assert from "node:assert/strict";
+import { fileURLToPath } from "node:url";
 import { dryGpu } from "../../src/gpu/dry_device.ts";
 import { ConfigError } from "../../src/models/errors.ts";
 import { loadModel } from "../../src/backends/load.ts";
@@ -229,7 +230,7 @@ Deno.test("the command line says so without a stack, and fails", async () => {
   const model = await makeModel();
   try {
     await edit("transformer/config.json", { qk_norm: "layer_norm" })(model.path);
-    const cli = new URL("../../cli.ts", import.meta.url).pathname;
+    const cli = fileURLToPath(new URL("../../cli.ts", import.meta.url));
     const { code, stderr } = await new Deno.Command(Deno.execPath(), {
       args: ["run", "-A", cli, "generate", "a", "--dry-run", "--model", model.path],
     }).output();

@@ -1,4 +1,5 @@
 /** The small model and the vectors that diffusers made with it (fixtures/golden/index.json). */
+import { fileURLToPath } from "node:url";
 import { prepareAdapter } from "../../adapter.ts";
 import { type Gpu, openGpu } from "../../src/gpu/device.ts";
 import { loadModel } from "../../src/backends/load.ts";
@@ -8,7 +9,7 @@ import type { ModelDescription } from "../../src/models/sd3/describe.ts";
 import { openFile, readTensor } from "../../src/weights/checkpoint.ts";
 import { directorySource } from "../../src/weights/deno_source.ts";
 
-const fixtures = new URL("../../fixtures/", import.meta.url).pathname;
+const fixtures = fileURLToPath(new URL("../../fixtures/", import.meta.url));
 
 export interface GoldenTensor {
   readonly shape: readonly number[];

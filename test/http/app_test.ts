@@ -1,14 +1,14 @@
 import assert from "node:assert/strict";
 import { withApp } from "./fixture.ts";
 
-const PATH = "/api/diffusers/inference";
+const inferencePath = "/api/diffusers/inference";
 
 Deno.test("GET /api/status reports the model, memory, requests, adapter and limits", async () => {
   const config = { maxQueue: 5, maxConcurrency: 2, maxSteps: 40, maxSize: 512 };
   await withApp({ config }, async ({ request, post, engine }) => {
     const { promise, resolve } = Promise.withResolvers<void>();
     engine.gate = promise;
-    const pending = [1, 2, 3].map((seed) => post(PATH, { prompt: "a", seed }));
+    const pending = [1, 2, 3].map((seed) => post(inferencePath, { prompt: "a", seed }));
     while (engine.requests.length < 2) await new Promise((done) => setTimeout(done, 1));
     const status = await (await request("/api/status")).json();
     assert.equal(status.current_model, "fake-sd3");
@@ -78,7 +78,7 @@ Deno.test("the API key guards everything but health, images, the page and the AP
       assert.equal((await response.json()).error.type, "authentication_error");
     }
     assert.equal((await request("/api/jobs/x", { method: "DELETE" })).status, 401);
-    assert.equal((await post(PATH, "{ not even read")).status, 401);
+    assert.equal((await post(inferencePath, "{ not even read")).status, 401);
     assert.equal((await post("/v1/images/generations", { prompt: "a" })).status, 401);
     const wrong = ["Bearer key-124", "Bearer key-1234", "Bearer", "Basic key-123", "key-123"];
     for (const Authorization of wrong) {
@@ -92,7 +92,7 @@ Deno.test("the API key guards everything but health, images, the page and the AP
     ];
     for (const headers of right) {
       assert.equal((await request("/api/status", { headers })).status, 200);
-      assert.equal((await post(PATH, { prompt: "a" }, { headers })).status, 200);
+      assert.equal((await post(inferencePath, { prompt: "a" }, { headers })).status, 200);
     }
   });
 });
@@ -101,7 +101,7 @@ Deno.test("image URLs start where the client believes the server to be", async (
   const urlOf = async (config: object, headers: Record<string, string>) => {
     let url = "";
     await withApp({ config }, async ({ post }) => {
-      const response = await post(PATH, { prompt: "a" }, { headers });
+      const response = await post(inferencePath, { prompt: "a" }, { headers });
       url = (await response.json()).response[0];
     });
     return url.replace(/\/images\/img[0-9a-f]{32}\.png$/, "");
@@ -123,7 +123,7 @@ Deno.test("image URLs start where the client believes the server to be", async (
 
 Deno.test("CORS admits every origin, or the configured ones", async () => {
   await withApp({}, async ({ request }) => {
-    const preflight = await request(PATH, {
+    const preflight = await request(inferencePath, {
       method: "OPTIONS",
       headers: {
         Origin: "https://app.example",
@@ -161,7 +161,7 @@ Deno.test("/healthz and /readyz tell a draining server from a dead one", async (
     const ready = await request("/readyz");
     assert.equal(ready.status, 503);
     assert.deepEqual(await ready.json(), { status: "shutting down" });
-    const refused = await post(PATH, { prompt: "a" });
+    const refused = await post(inferencePath, { prompt: "a" });
     assert.equal(refused.status, 503);
     assert.match((await refused.json()).error.message, /shutting down/);
   });
@@ -170,8 +170,8 @@ Deno.test("/healthz and /readyz tell a draining server from a dead one", async (
 Deno.test("/metrics counts what happened", async () => {
   const failures = { bug: () => new TypeError("a test says so") };
   await withApp({ engine: { failures } }, async ({ request, post }) => {
-    await post(PATH, { prompt: "a", num_inference_steps: 4, num_images_per_prompt: 2 });
-    await post(PATH, { prompt: "bug" });
+    await post(inferencePath, { prompt: "a", num_inference_steps: 4, num_images_per_prompt: 2 });
+    await post(inferencePath, { prompt: "bug" });
     const response = await request("/metrics");
     assert.match(response.headers.get("Content-Type")!, /^text\/plain; version=0\.0\.4/);
     const text = await response.text();
@@ -188,8 +188,8 @@ Deno.test("/metrics counts what happened", async () => {
       "sd_gpu_budget_bytes 1000000",
       'sd_prompt_cache_lookups{result="miss"} 2',
       "sd_stored_images 2",
-      `http_request_duration_seconds_count{method="POST",route="${PATH}",status="200"} 1`,
-      `http_request_duration_seconds_count{method="POST",route="${PATH}",status="500"} 1`,
+      `http_request_duration_seconds_count{method="POST",route="${inferencePath}",status="200"} 1`,
+      `http_request_duration_seconds_count{method="POST",route="${inferencePath}",status="500"} 1`,
     ];
     for (const line of expected) assert.ok(text.includes(`\n${line}\n`), `${line}\n${text}`);
     assert.match(text, /\nprocess_resident_memory_bytes [1-9]\d+\n/);

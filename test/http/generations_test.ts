@@ -2,11 +2,11 @@ import assert from "node:assert/strict";
 import { decodePng } from "../../src/image/png.ts";
 import { allEvents, withApp } from "./fixture.ts";
 
-const PATH = "/v1/images/generations";
+const generationsPath = "/v1/images/generations";
 
 Deno.test("generations answers with URLs by default", async () => {
   await withApp({}, async ({ post, request, engine }) => {
-    const response = await post(PATH, {
+    const response = await post(generationsPath, {
       model: "fake-sd3",
       prompt: "a",
       n: 2,
@@ -38,7 +38,11 @@ Deno.test("generations answers with URLs by default", async () => {
 
 Deno.test("generations answers with base64 on request, and stores nothing", async () => {
   await withApp({}, async ({ post, images }) => {
-    const response = await post(PATH, { prompt: "a", response_format: "b64_json", size: "auto" });
+    const response = await post(generationsPath, {
+      prompt: "a",
+      response_format: "b64_json",
+      size: "auto",
+    });
     const { data } = await response.json();
     assert.equal(data[0].url, undefined);
     assert.equal(decodePng(Uint8Array.fromBase64(data[0].b64_json)).width, 32);
@@ -49,7 +53,8 @@ Deno.test("generations answers with base64 on request, and stores nothing", asyn
 Deno.test("generations and inference give the same pixels for the same request", async () => {
   await withApp({}, async ({ post, request }) => {
     const shared = { prompt: "a", seed: 3, num_inference_steps: 2, guidance_scale: 3 };
-    const one = await (await post(PATH, { ...shared, response_format: "b64_json" })).json();
+    const one = await (await post(generationsPath, { ...shared, response_format: "b64_json" }))
+      .json();
     const two = await (await post("/api/diffusers/inference", shared)).json();
     const file = await (await request(new URL(two.response[0]).pathname)).bytes();
     assert.deepEqual(Uint8Array.fromBase64(one.data[0].b64_json), file);
@@ -60,7 +65,7 @@ Deno.test("generations streams OpenAI's events", async () => {
   await withApp({}, async ({ post }) => {
     for (const [partial_images, steps, expected] of [[0, 4, 0], [2, 9, 2], [3, 2, 1]]) {
       const body = { prompt: "a", stream: true, partial_images, num_inference_steps: steps };
-      const events = await allEvents(await post(PATH, body));
+      const events = await allEvents(await post(generationsPath, body));
       const partial = events.filter(({ event }) => event === "image_generation.partial_image");
       assert.equal(partial.length, expected, `${partial_images} of ${steps} steps`);
       for (const [k, { data }] of partial.entries()) {
@@ -83,7 +88,7 @@ Deno.test("generations streams OpenAI's events", async () => {
 Deno.test("generations streams an error as an event", async () => {
   const failures = { bug: () => new TypeError("a test says so") };
   await withApp({ engine: { failures } }, async ({ post }) => {
-    const events = await allEvents(await post(PATH, { prompt: "bug", stream: true }));
+    const events = await allEvents(await post(generationsPath, { prompt: "bug", stream: true }));
     assert.equal(events.at(-1)!.event, "error");
     assert.equal(events.at(-1)!.data.type, "error");
     assert.equal(events.at(-1)!.data.error.type, "server_error");
@@ -101,11 +106,11 @@ Deno.test("generations refuses with 400 and names the field", async () => {
       [{ quality: "hd" }, "quality", /"auto"\|"standard"/],
       [{ background: "transparent" }, "background", /"opaque"/],
       [{ partial_images: 4 }, "partial_images", /0 to 3/],
-      [{ style: "vivid" }, "style", /unknown field "style"/],
+      [{ style: "vivid" }, "style", /Unknown field "style"/],
       [{ prompt: "" }, "prompt", /No prompt/],
     ];
     for (const [extra, param, message] of cases) {
-      const response = await post(PATH, { prompt: "a", ...extra });
+      const response = await post(generationsPath, { prompt: "a", ...extra });
       assert.equal(response.status, 400, JSON.stringify(extra));
       const { error } = await response.json();
       assert.equal(error.param, param);
@@ -122,7 +127,7 @@ Deno.test("GET /v1/models lists the loaded model under its published name", asyn
     assert.equal(data[0].id, "my-model");
     assert.equal((await request("/v1/models/my-model")).status, 200);
     assert.equal((await request("/v1/models/other")).status, 404);
-    const wrong = await post(PATH, { prompt: "a", model: "fake-sd3" });
+    const wrong = await post(generationsPath, { prompt: "a", model: "fake-sd3" });
     assert.equal(wrong.status, 404);
     assert.equal((await wrong.json()).error.type, "model_not_found_error");
   });

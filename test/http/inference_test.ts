@@ -4,11 +4,11 @@ import { decodePng } from "../../src/image/png.ts";
 import { BusyError } from "../../src/requests/errors.ts";
 import { allEvents, readEvents, until, withApp } from "./fixture.ts";
 
-const PATH = "/api/diffusers/inference";
+const inferencePath = "/api/diffusers/inference";
 
 Deno.test("inference answers the Python example's body with URLs that serve the images", async () => {
   await withApp({}, async ({ post, request, engine }) => {
-    const response = await post(PATH, {
+    const response = await post(inferencePath, {
       prompt: "The T-800 Terminator Robot Returning From The Future, Anime Style",
       negative_prompt: null,
       num_inference_steps: 5,
@@ -43,7 +43,7 @@ Deno.test("inference answers the Python example's body with URLs that serve the 
 
 Deno.test("inference converts every field to the core's names", async () => {
   await withApp({}, async ({ post, engine }) => {
-    const response = await post(PATH, {
+    const response = await post(inferencePath, {
       prompt: "a",
       prompt_2: "b",
       prompt_3: "c",
@@ -103,7 +103,7 @@ Deno.test("inference: 20 requests at once give the files that they give one afte
       guidance_scale: 1 + k % 2,
     }));
     const generate = async (body: unknown) => {
-      const answer = await (await post(PATH, body)).json();
+      const answer = await (await post(inferencePath, body)).json();
       return await (await request(new URL(answer.response[0]).pathname)).bytes();
     };
     const together = await Promise.all(bodies.map(generate));
@@ -115,7 +115,7 @@ Deno.test("inference: 20 requests at once give the files that they give one afte
 Deno.test("inference streams queued, progress with previews, and completed", async () => {
   await withApp({}, async ({ post, request }) => {
     const body = { prompt: "a", num_inference_steps: 4, num_images_per_prompt: 2 };
-    const response = await post(PATH, { ...body, stream: true, preview_every: 2 });
+    const response = await post(inferencePath, { ...body, stream: true, preview_every: 2 });
     assert.equal(response.status, 200);
     assert.match(response.headers.get("Content-Type")!, /^text\/event-stream/);
     const events = await allEvents(response);
@@ -146,9 +146,9 @@ Deno.test("inference streams queued, progress with previews, and completed", asy
 Deno.test("inference streams to a client that accepts events, unless it says stream: false", async () => {
   await withApp({}, async ({ post }) => {
     const headers = { Accept: "text/event-stream" };
-    const streamed = await post(PATH, { prompt: "a" }, { headers });
+    const streamed = await post(inferencePath, { prompt: "a" }, { headers });
     assert.equal((await allEvents(streamed)).at(-1)!.event, "completed");
-    const plain = await post(PATH, { prompt: "a", stream: false }, { headers });
+    const plain = await post(inferencePath, { prompt: "a", stream: false }, { headers });
     assert.equal(plain.headers.get("Content-Type"), "application/json");
     await plain.json();
   });
@@ -158,10 +158,10 @@ Deno.test("inference tells a waiting stream its place", async () => {
   await withApp({ config: { maxConcurrency: 1 } }, async ({ post, engine }) => {
     const { promise, resolve } = Promise.withResolvers<void>();
     engine.gate = promise;
-    const first = post(PATH, { prompt: "first" });
+    const first = post(inferencePath, { prompt: "first" });
     await until(() => engine.requests.length === 1, "the first runs");
-    const second = await post(PATH, { prompt: "second", stream: true });
-    const third = await post(PATH, { prompt: "third", stream: true });
+    const second = await post(inferencePath, { prompt: "second", stream: true });
+    const third = await post(inferencePath, { prompt: "third", stream: true });
     resolve();
     const positions = (await allEvents(third)).filter(({ event }) => event === "queued")
       .map(({ data }) => data.position);
@@ -174,7 +174,7 @@ Deno.test("inference tells a waiting stream its place", async () => {
 Deno.test("DELETE /api/jobs/{id} stops a stream with an error event", async () => {
   await withApp({ engine: { stepMs: 2 } }, async ({ post, request, engine, jobs }) => {
     const body = { prompt: "a", num_inference_steps: 150, stream: true };
-    const response = await post(PATH, body);
+    const response = await post(inferencePath, body);
     const job = response.headers.get("X-Job-Id")!;
     const seen: string[] = [];
     for await (const { event, data } of readEvents(response)) {
@@ -201,7 +201,7 @@ Deno.test("DELETE /api/jobs/{id} stops a stream with an error event", async () =
 Deno.test("DELETE /api/jobs/{id} stops a plain request under the client's own name with 499", async () => {
   await withApp({ engine: { stepMs: 2 } }, async ({ post, request, engine }) => {
     const body = { prompt: "a", num_inference_steps: 150, job: "client-job-1" };
-    const pending = post(PATH, body);
+    const pending = post(inferencePath, body);
     await until(() => engine.steps > 2, "it runs");
     const deleted = await request("/api/jobs/client-job-1", { method: "DELETE" });
     assert.equal(deleted.status, 200);
@@ -214,7 +214,7 @@ Deno.test("DELETE /api/jobs/{id} stops a plain request under the client's own na
 
 Deno.test("inference takes any model name, as the Python example, and says which model drew", async () => {
   await withApp({}, async ({ post }) => {
-    const response = await post(PATH, { prompt: "a", model: "stabilityai/another" });
+    const response = await post(inferencePath, { prompt: "a", model: "stabilityai/another" });
     assert.equal(response.status, 200);
     assert.equal((await response.json()).model, "fake-sd3");
   });
@@ -230,7 +230,11 @@ Deno.test("DELETE /api/jobs/{id} of an unknown job is 404", async () => {
 
 Deno.test("inference stops when the reader of its stream goes away", async () => {
   await withApp({ engine: { stepMs: 2 } }, async ({ post, engine, jobs }) => {
-    const response = await post(PATH, { prompt: "a", num_inference_steps: 150, stream: true });
+    const response = await post(inferencePath, {
+      prompt: "a",
+      num_inference_steps: 150,
+      stream: true,
+    });
     const reader = response.body!.getReader();
     await reader.read();
     await reader.cancel();
@@ -245,10 +249,10 @@ Deno.test("inference refuses with 429 and Retry-After when the queue is full", a
   await withApp({ config }, async ({ post, engine, request }) => {
     const { promise, resolve } = Promise.withResolvers<void>();
     engine.gate = promise;
-    const admitted = [post(PATH, { prompt: "a" }), post(PATH, { prompt: "b" })];
+    const admitted = [post(inferencePath, { prompt: "a" }), post(inferencePath, { prompt: "b" })];
     await until(() => engine.requests.length === 1, "one runs");
     for (const stream of [false, true]) {
-      const refused = await post(PATH, { prompt: "c", stream });
+      const refused = await post(inferencePath, { prompt: "c", stream });
       assert.equal(refused.status, 429, "also before a stream begins");
       assert.match(refused.headers.get("Retry-After")!, /^[1-9]\d*$/);
       assert.equal((await refused.json()).error.type, "busy_error");
@@ -269,16 +273,16 @@ Deno.test("inference answers each failure of the engine with its status", async 
   await withApp({ engine: { failures } }, async ({ post, logs }) => {
     const cases = [["lost", 503], ["busy", 429], ["bug", 500]] as const;
     for (const [prompt, status] of cases) {
-      const response = await post(PATH, { prompt });
+      const response = await post(inferencePath, { prompt });
       assert.equal(response.status, status, prompt);
       const { error } = await response.json();
       assert.doesNotMatch(error.message, /secret/);
       if (status !== 500) assert.ok(response.headers.get("Retry-After"));
-      const events = await allEvents(await post(PATH, { prompt, stream: true }));
+      const events = await allEvents(await post(inferencePath, { prompt, stream: true }));
       assert.equal(events.at(-1)!.event, "error");
       assert.equal(events.at(-1)!.data.status, status);
     }
-    const refused = await post(PATH, { prompt: "the engine refuses this" });
+    const refused = await post(inferencePath, { prompt: "the engine refuses this" });
     assert.equal(refused.status, 422);
     assert.equal((await refused.json()).error.param, "prompt");
     const bugs = logs.filter(({ errorName }) => errorName === "TypeError");
@@ -292,7 +296,11 @@ Deno.test("inference leaves memory as it was after 200 good, bad and cancelled r
   await withApp({ engine: { failures } }, async ({ post, request, engine, jobs, logs }) => {
     for (let k = 0; k < 200; k++) {
       const prompt = k % 4 === 1 ? "bad" : "good";
-      const pending = post(PATH, { prompt, num_inference_steps: 2, job: `job-number-${k}` });
+      const pending = post(inferencePath, {
+        prompt,
+        num_inference_steps: 2,
+        job: `job-number-${k}`,
+      });
       if (k % 4 === 2) {
         await until(() => jobs.counts().active === 1, "the job runs");
         await (await request(`/api/jobs/job-number-${k}`, { method: "DELETE" })).text();
@@ -315,7 +323,7 @@ Deno.test("the log has a line for each request and job, and prompts only on dema
   for (const logPrompts of [false, true]) {
     await withApp({ config: { logPrompts } }, async ({ post, logs }) => {
       const prompt = "a very private wish";
-      const response = await post(PATH, { prompt, negative_prompt: "and its opposite" });
+      const response = await post(inferencePath, { prompt, negative_prompt: "and its opposite" });
       const { job } = await response.json();
       const line = logs.find(({ event }) => event === "job")!;
       assert.equal(line.job, job);

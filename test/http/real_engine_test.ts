@@ -1,6 +1,7 @@
 /** The whole server over the real engine and the small trained model, on whatever adapter is here. */
 
 import assert from "node:assert/strict";
+import { fileURLToPath } from "node:url";
 import { prepareAdapter } from "../../adapter.ts";
 import { parseConfig, type ServerConfig } from "../../src/http/config.ts";
 import { startEngine } from "../../src/http/engine.ts";
@@ -8,7 +9,7 @@ import { type RunningServer, startServer } from "../../src/http/main.ts";
 import { decodePng } from "../../src/image/png.ts";
 import { allEvents } from "./fixture.ts";
 
-const MODEL = new URL("../../fixtures/sd35-tiny", import.meta.url).pathname;
+const modelFolder = fileURLToPath(new URL("../../fixtures/sd35-tiny", import.meta.url));
 
 interface Answer {
   readonly response: string[];
@@ -23,7 +24,7 @@ async function withServer(
   const folder = await Deno.makeTempDir({ prefix: "real_engine_test_" });
   const config: ServerConfig = {
     ...parseConfig(["--port", "0", "--host", "127.0.0.1"], () => undefined),
-    model: MODEL,
+    model: modelFolder,
     imageDir: folder,
     drainSeconds: 0,
     tune: false,

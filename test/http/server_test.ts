@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { fileURLToPath } from "node:url";
 import { parseConfig, type ServerConfig } from "../../src/http/config.ts";
 import { SupervisedEngine } from "../../src/http/engine.ts";
 import type { LogEntry } from "../../src/http/log.ts";
@@ -8,7 +9,7 @@ import { connectEngine } from "../../src/engine/worker/client.ts";
 import { FakeEngine, type FakeEngineOptions } from "./fake_engine.ts";
 import { allEvents, readEvents, until } from "./fixture.ts";
 
-const PATH = "/api/diffusers/inference";
+const inferencePath = "/api/diffusers/inference";
 
 interface ServerFixture {
   readonly server: RunningServer;
@@ -55,7 +56,7 @@ async function withServer(
       logs,
       folder,
       post: (body, init = {}) =>
-        fetch(server.url + PATH, {
+        fetch(server.url + inferencePath, {
           ...init,
           method: "POST",
           headers: { "Content-Type": "application/json", ...init.headers as object },
@@ -231,7 +232,7 @@ Deno.test("GET /api/status answers within 250 ms while the engine's worker is bl
   );
   const body = JSON.stringify({ prompt: "block the worker" });
   const headers = { "Content-Type": "application/json" };
-  const blocked = fetch(server.url + PATH, { method: "POST", body, headers });
+  const blocked = fetch(server.url + inferencePath, { method: "POST", body, headers });
   const times: number[] = [];
   let answered = false;
   blocked.finally(() => answered = true);
@@ -258,7 +259,7 @@ async function withProcess(
   const folder = await Deno.makeTempDir({ prefix: "server_test_" });
   const process = new Deno.Command(Deno.execPath(), {
     args: [
-      ...["run", "-A", "--no-prompt", new URL("./serve_fake.ts", import.meta.url).pathname],
+      ...["run", "-A", "--no-prompt", fileURLToPath(new URL("./serve_fake.ts", import.meta.url))],
       ...["--port", "0", "--host", "127.0.0.1", "--image-dir", folder, ...args],
     ],
     stdout: "piped",
@@ -288,7 +289,7 @@ async function withProcess(
 }
 
 function inference(url: string, body: object): Promise<Response> {
-  return fetch(url + PATH, {
+  return fetch(url + inferencePath, {
     method: "POST",
     headers: { "Content-Type": "application/json" },
     body: JSON.stringify(body),

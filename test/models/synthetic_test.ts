@@ -1,5 +1,6 @@
 /** Synthetic models have the tensors that the published ones have. */
 import assert from "node:assert/strict";
+import { fileURLToPath } from "node:url";
 import { createHash } from "node:crypto";
 import { declareModel } from "../../src/backends/load.ts";
 import { describeModel } from "../../src/models/mod.ts";
@@ -10,7 +11,9 @@ import {
 } from "../../src/models/sd3/synthetic.ts";
 import { directorySource } from "../../src/weights/deno_source.ts";
 
-const tokenizers = directorySource(new URL("../../fixtures/sd35-tiny", import.meta.url).pathname);
+const tokenizers = directorySource(
+  fileURLToPath(new URL("../../fixtures/sd35-tiny", import.meta.url)),
+);
 
 interface Digest {
   readonly tensors: number;

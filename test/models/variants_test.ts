@@ -1,11 +1,12 @@
 /** Published models are recognised by their configs, and what was made from them is not. */
 import assert from "node:assert/strict";
+import { fileURLToPath } from "node:url";
 import { describeModel } from "../../src/models/mod.ts";
 import { type RepositoryName, syntheticModel } from "../../src/models/sd3/synthetic.ts";
 import { directorySource } from "../../src/weights/deno_source.ts";
 import type { FileSource } from "../../src/weights/source.ts";
 
-const tiny = directorySource(new URL("../../fixtures/sd35-tiny", import.meta.url).pathname);
+const tiny = directorySource(fileURLToPath(new URL("../../fixtures/sd35-tiny", import.meta.url)));
 
 /** The model's info where one of its config files says something else. */
 async function infoOf(name: RepositoryName, path?: string, changes?: object, called?: string) {

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { type Tensor } from "../../src/gpu/tensor.ts";
+import type { Tensor } from "../../src/gpu/tensor.ts";
 import { layerNorm } from "../../src/ops/layer_norm.ts";
 import { assertClose, gpu, input, random, run } from "../gpu.ts";
 import { layerNorm as reference } from "../reference/layer_norm.ts";

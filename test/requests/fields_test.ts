@@ -151,8 +151,8 @@ Deno.test("a resolved request resolves to itself", () => {
 
 Deno.test("fields that nobody knows, or that contradict each other, are refused", () => {
   const refused: [object, string, RegExp][] = [
-    [{ steps: 5 }, "steps", /unknown field/],
-    [{ constructor: 5 }, "constructor", /unknown field/],
+    [{ steps: 5 }, "steps", /Unknown field/],
+    [{ constructor: 5 }, "constructor", /Unknown field/],
     [{ sigmas: [1, 0.5], numInferenceSteps: 3 }, "sigmas", /give one of the two/],
     [{ skipLayerGuidanceStop: 0.5 }, "skip_layer_guidance_stop", /needs skip_guidance_layers/],
   ];

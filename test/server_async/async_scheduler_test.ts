@@ -234,7 +234,7 @@ Deno.test("retrieveTimesteps hands on further options and refuses contradictions
   assert.deepEqual(foreign.received, { numInferenceSteps: 2, extra: "x" });
   const scheduler = template();
   const both = { timesteps: [1], sigmas: [1] };
-  assert.throws(() => retrieveTimesteps(scheduler, both), /only one of `timesteps` and `sigmas`/);
+  assert.throws(() => retrieveTimesteps(scheduler, both), /Only one of `timesteps` and `sigmas`/);
   assert.throws(() => retrieveTimesteps(scheduler, {}), /must be given/);
   const unclonable = { timesteps: [], pending: Promise.resolve(), setTimesteps() {} };
   assert.throws(

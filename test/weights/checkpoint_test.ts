@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { fileURLToPath } from "node:url";
 import { readTensor } from "../../src/weights/checkpoint.ts";
 import { openCheckpoint } from "../../src/weights/layouts/mod.ts";
 import { directorySource } from "../../src/weights/deno_source.ts";
@@ -138,7 +139,7 @@ Deno.test("truncation anywhere in a file is refused", async () => {
 });
 
 Deno.test("every network of the fixture opens", async () => {
-  const folder = new URL("../../fixtures/sd35-tiny", import.meta.url).pathname;
+  const folder = fileURLToPath(new URL("../../fixtures/sd35-tiny", import.meta.url));
   const files = directorySource(folder);
   const counts: Record<string, number> = {};
   for (const name of ["text_encoder", "text_encoder_2", "text_encoder_3", "transformer", "vae"]) {

@@ -1,5 +1,6 @@
 /** From files to the GPU: what does not fit is refused at once, what streams stays small. */
 import assert from "node:assert/strict";
+import { fileURLToPath } from "node:url";
 import { type Checkpoint, readTensor } from "../../src/weights/checkpoint.ts";
 import { directorySource } from "../../src/weights/deno_source.ts";
 import { WeightsError } from "../../src/weights/errors.ts";
@@ -158,7 +159,9 @@ Deno.test("an abort or a failing read midway frees everything, and the plan load
 });
 
 Deno.test("the fixture's text encoder loads and its numbers are those of the file", async () => {
-  const files = directorySource(new URL("../../fixtures/sd35-tiny", import.meta.url).pathname);
+  const files = directorySource(
+    fileURLToPath(new URL("../../fixtures/sd35-tiny", import.meta.url)),
+  );
   const checkpoint = await openCheckpoint(files, "text_encoder_3");
   const plan = new WeightPlan("t5");
   const attention = "encoder.block.0.layer.0.SelfAttention";

@@ -5,13 +5,13 @@
 import type { VaeConfig } from "../../models/sd3/configs.ts";
 
 /** Tensors of tokens * width alive at once: residual streams, q, k, v, the widened MLP. */
-const TOKEN_TENSORS = 28;
+const tokenTensors = 28;
 /** Images alive at once at the decoder's widest level. */
-const IMAGE_TENSORS = 10;
+const imageTensors = 10;
 
 /** Bytes for a transformer of any kind, whose scores are written out: no fused attention. */
 export function tokenActivations(tokens: number, width: number, heads: number): number {
-  return 4 * (2 * heads * tokens * tokens + TOKEN_TENSORS * tokens * width);
+  return 4 * (2 * heads * tokens * tokens + tokenTensors * tokens * width);
 }
 
 /** Bytes of the VAE's largest activation for each latent pixel. */
@@ -23,5 +23,5 @@ export function largestPerLatent({ block_out_channels }: VaeConfig): number {
 
 /** Bytes for decoding or encoding an image of `area` latent pixels. */
 export function imageActivations(config: VaeConfig, area: number): number {
-  return IMAGE_TENSORS * largestPerLatent(config) * area + 2 * 4 * area * area;
+  return imageTensors * largestPerLatent(config) * area + 2 * 4 * area * area;
 }

@@ -1,6 +1,6 @@
 /** Element types of graphs that are not ours: float16 ends are cast on the GPU, by two tiny graphs. */
 import type { Gpu } from "../../gpu/device.ts";
-import { DATA_TYPE, encodeGraph, encodeModelPrefix, lengthDelimited, Writer } from "./proto.ts";
+import { dataTypes, encodeGraph, encodeModelPrefix, lengthDelimited, Writer } from "./proto.ts";
 import {
   createSession,
   type OrtSession,
@@ -11,7 +11,7 @@ import {
 
 export type FloatType = "float32" | "float16";
 
-const DTYPE = { float32: "f32", float16: "f16" } as const;
+const dtypes = { float32: "f32", float16: "f16" } as const;
 
 export class Casts {
   readonly #gpu: Gpu;
@@ -54,10 +54,10 @@ export class Casts {
         name: "/Cast",
         inputs: ["x"],
         outputs: ["y"],
-        attributes: { to: { int: DATA_TYPE[DTYPE[type]] } },
+        attributes: { to: { int: dataTypes[dtypes[type]] } },
       }],
       inputs: [{ name: "x", dtype: from, dims: ["count"] }],
-      outputs: [{ name: "y", dtype: DTYPE[type], dims: ["count"] }],
+      outputs: [{ name: "y", dtype: dtypes[type], dims: ["count"] }],
     });
     const field = Writer.create().uint32(lengthDelimited(7)).bytes(graph).finish();
     const prefix = encodeModelPrefix("stable-diffusion-webgpu");

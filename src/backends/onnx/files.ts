@@ -22,7 +22,7 @@ export interface ReadOptions {
 }
 
 /** Bytes read at once. */
-const PIECE = 2 ** 24;
+const pieceBytes = 2 ** 24;
 
 /**
  * Reads a graph into memory whole, since onnxruntime-web takes it so.
@@ -47,9 +47,9 @@ export async function readOnnxFiles(
         cause: error,
       });
     }
-    for (let at = 0; at < size; at += PIECE) {
+    for (let at = 0; at < size; at += pieceBytes) {
       signal?.throwIfAborted();
-      const end = Math.min(size, at + PIECE);
+      const end = Math.min(size, at + pieceBytes);
       bytes.set(await source.read(path, at, end), at);
       onProgress?.(done += end - at, total);
     }

@@ -65,8 +65,8 @@ export interface Graph {
   dispose(): Promise<void>;
 }
 
-const FLOATS: readonly string[] = ["float32", "float16"] satisfies FloatType[];
-const IDS: readonly string[] = ["int64", "int32"];
+const floatTypes: readonly string[] = ["float32", "float16"] satisfies FloatType[];
+const idTypes: readonly string[] = ["int64", "int32"];
 
 export class OnnxGraph implements Graph {
   readonly name: string;
@@ -145,7 +145,7 @@ export class OnnxGraph implements Graph {
         if (elements(result.dims) !== elements(target.shape)) {
           throw new OnnxError(
             this.name,
-            `${end.name} came as [${result.dims}], expected [${target.shape}]`,
+            `${end.name} came as [${result.dims}], wanted [${target.shape}]`,
           );
         }
         if (end.type === "float16") {
@@ -232,7 +232,7 @@ function bind(
       problems.push(`${side} ${name} is no tensor`);
       continue;
     }
-    const types = end.kind === "float" ? FLOATS : IDS;
+    const types = end.kind === "float" ? floatTypes : idTypes;
     if (!types.includes(meta.type)) {
       problems.push(`${side} ${name} is ${meta.type}, expected ${types.join(" or ")}`);
     }

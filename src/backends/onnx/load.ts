@@ -80,7 +80,7 @@ export async function loadOnnx(
 }
 
 /** Float16 weights of a float32 graph are widened while it loads. */
-const WIDENING = 2;
+const widening = 2;
 
 /**
  * The same components on a device for planning: they hold the memory that the graphs would take,
@@ -97,6 +97,6 @@ export async function layOutOnnx(
     for (const file of files.filter((file) => file.startsWith(`${name}/model.onnx`))) {
       bytes += await model.source.size(file);
     }
-    return new DryGraph(gpu, WIDENING * bytes, (inputs) => activations(config, inputs));
+    return new DryGraph(gpu, widening * bytes, (inputs) => activations(config, inputs));
   });
 }

@@ -11,11 +11,11 @@ type Reader = protobuf.Reader;
 type Writer = protobuf.Writer;
 
 /** `TensorProto.DataType`. */
-export const DATA_TYPE = { f32: 1, i32: 6, i64: 7, bool: 9, f16: 10 } as const;
-export type DataType = keyof typeof DATA_TYPE;
+export const dataTypes = { f32: 1, i32: 6, i64: 7, bool: 9, f16: 10 } as const;
+export type DataType = keyof typeof dataTypes;
 
 /** Bytes of one element. */
-export const DATA_TYPE_BYTES: Readonly<Record<DataType, number>> = {
+export const dataTypeBytes: Readonly<Record<DataType, number>> = {
   f32: 4,
   i32: 4,
   i64: 8,
@@ -72,22 +72,22 @@ export interface GraphProto {
   readonly outputs: readonly ValueInfo[];
 }
 
-export const IR_VERSION = 8;
-export const OPSET = 17;
+export const irVersion = 8;
+export const opset = 17;
 
 /** Tag of a length-delimited field. */
 export const lengthDelimited = (field: number): number => (field << 3) | 2;
 
-const ATTRIBUTE_TYPE = { float: 1, int: 2, string: 3, ints: 7 } as const;
+const attributeType = { float: 1, int: 2, string: 3, ints: 7 } as const;
 
 /** Writes `ModelProto` up to (not with) its graph, field 7. */
 export function encodeModelPrefix(producer: string): Uint8Array {
   const writer = Writer.create();
-  writer.uint32(1 << 3).int64(IR_VERSION);
+  writer.uint32(1 << 3).int64(irVersion);
   writer.uint32(lengthDelimited(2)).string(producer);
   // OperatorSetIdProto; an absent domain is the standard one
   writer.uint32(lengthDelimited(8)).fork();
-  writer.uint32(2 << 3).int64(OPSET);
+  writer.uint32(2 << 3).int64(opset);
   writer.ldelim();
   return writer.finish();
 }
@@ -127,16 +127,16 @@ function encodeAttribute(writer: Writer, name: string, value: AttributeValue): v
   writer.uint32(lengthDelimited(1)).string(name);
   if ("float" in value) {
     writer.uint32((2 << 3) | 5).float(value.float);
-    writer.uint32(20 << 3).int32(ATTRIBUTE_TYPE.float);
+    writer.uint32(20 << 3).int32(attributeType.float);
   } else if ("int" in value) {
     writer.uint32(3 << 3).int64(value.int);
-    writer.uint32(20 << 3).int32(ATTRIBUTE_TYPE.int);
+    writer.uint32(20 << 3).int32(attributeType.int);
   } else if ("string" in value) {
     writer.uint32(lengthDelimited(4)).string(value.string);
-    writer.uint32(20 << 3).int32(ATTRIBUTE_TYPE.string);
+    writer.uint32(20 << 3).int32(attributeType.string);
   } else {
     for (const entry of value.ints) writer.uint32(8 << 3).int64(entry);
-    writer.uint32(20 << 3).int32(ATTRIBUTE_TYPE.ints);
+    writer.uint32(20 << 3).int32(attributeType.ints);
   }
 }
 
@@ -144,7 +144,7 @@ function encodeValueInfo(writer: Writer, value: ValueInfo): void {
   writer.uint32(lengthDelimited(1)).string(value.name);
   writer.uint32(lengthDelimited(2)).fork(); // TypeProto
   writer.uint32(lengthDelimited(1)).fork(); // TypeProto.Tensor
-  writer.uint32(1 << 3).int32(DATA_TYPE[value.dtype]);
+  writer.uint32(1 << 3).int32(dataTypes[value.dtype]);
   writer.uint32(lengthDelimited(2)).fork(); // TensorShapeProto
   for (const dim of value.dims) {
     writer.uint32(lengthDelimited(1)).fork();
@@ -159,7 +159,7 @@ function encodeValueInfo(writer: Writer, value: ValueInfo): void {
 export function encodeTensorHeader(tensor: TensorHeader): Uint8Array {
   const writer = Writer.create();
   for (const dim of tensor.dims) writer.uint32(1 << 3).int64(dim);
-  writer.uint32(2 << 3).int32(DATA_TYPE[tensor.dtype]);
+  writer.uint32(2 << 3).int32(dataTypes[tensor.dtype]);
   writer.uint32(lengthDelimited(8)).string(tensor.name);
   if (tensor.external) {
     const { location, offset, length } = tensor.external;

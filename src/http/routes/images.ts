@@ -6,10 +6,10 @@ import { notFound, serveFile } from "../files.ts";
 import { errorSchema } from "../schemas.ts";
 
 /** A year, where images are kept for ever. */
-const LONGEST_CACHE_SECONDS = 31_536_000;
+const longestCacheSeconds = 31_536_000;
 
 export const imagesRoute: Route = (app, { config, images }) => {
-  const maxAge = config.imageTtl === 0 ? LONGEST_CACHE_SECONDS : config.imageTtl;
+  const maxAge = config.imageTtl === 0 ? longestCacheSeconds : config.imageTtl;
   const route = createRoute({
     method: "get",
     path: "/images/{filename}",

@@ -10,7 +10,7 @@ import type { AppContext, Route } from "../context.ts";
 import { contentType, entityTag, notFound, serveFile } from "../files.ts";
 
 /** Answers of both: the browser keeps its copy and asks whether it is still good. */
-const REVALIDATE = "no-cache";
+const revalidate = "no-cache";
 
 /** By its tag a client knows whether its copy of a file is still good. */
 interface ListedFile {
@@ -46,7 +46,7 @@ export const modelFilesRoute: Route = (app, { config, guard }: AppContext) => {
 
   app.get("/model/index.json", guard.key, async (c) => {
     const files = await list();
-    c.header("Cache-Control", REVALIDATE);
+    c.header("Cache-Control", revalidate);
     return c.json({
       name: folder.replace(/\/+$/, "").split("/").at(-1),
       files: [...files].map(([path, about]) => ({ path, ...about })),
@@ -57,7 +57,7 @@ export const modelFilesRoute: Route = (app, { config, guard }: AppContext) => {
     if (!(await list()).has(path)) throw notFound("The model has no such file");
     return await serveFile(c, join(folder, path), {
       contentType: contentType(path),
-      cacheControl: REVALIDATE,
+      cacheControl: revalidate,
     });
   });
 };

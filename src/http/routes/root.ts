@@ -8,7 +8,7 @@ import { HttpError } from "../errors.ts";
 import { contentType, notFound, serveFile } from "../files.ts";
 
 /** Nothing from elsewhere, no inline code; blobs are the page's own images and workers. */
-const PAGE_POLICY = [
+const pagePolicy = [
   "default-src 'none'",
   "script-src 'self'",
   "style-src 'self'",
@@ -23,7 +23,7 @@ const PAGE_POLICY = [
 ].join("; ");
 
 /** Plain names only: no percent signs, no hidden files, hence no way up. */
-const STATIC_PATH = /^(?:\/[\w-][\w.-]*)+$/;
+const staticPath = /^(?:\/[\w-][\w.-]*)+$/;
 
 export const rootRoute: Route = (app, { config }) => {
   app.get("/", async (c) => {
@@ -53,7 +53,7 @@ export const rootRoute: Route = (app, { config }) => {
  */
 export async function staticFile(c: Context, { config }: AppContext): Promise<Response> {
   const { path, method } = c.req;
-  if (!STATIC_PATH.test(path) || (method !== "GET" && method !== "HEAD")) throw notFound();
+  if (!staticPath.test(path) || (method !== "GET" && method !== "HEAD")) throw notFound();
   return await page(c, join(config.webDir, path));
 }
 
@@ -61,7 +61,7 @@ function page(c: Context, path: string): Promise<Response> {
   return serveFile(c, path, {
     contentType: contentType(path),
     cacheControl: "no-cache",
-    "Content-Security-Policy": PAGE_POLICY,
+    "Content-Security-Policy": pagePolicy,
     Vary: "Accept",
   });
 }

@@ -10,7 +10,7 @@ import {
   type SyntheticOptions,
   textFile,
 } from "../../weights/synthetic.ts";
-import { type FileSource } from "../../weights/source.ts";
+import type { FileSource } from "../../weights/source.ts";
 import { WeightPlan } from "../../weights/plan.ts";
 import { networksByFolder } from "./networks.ts";
 import repositories from "./repositories.json" with { type: "json" };

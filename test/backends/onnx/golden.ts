@@ -1,4 +1,5 @@
 /** Tensors of fixtures/golden as arrays. */
+import { fileURLToPath } from "node:url";
 import { openFile, readTensor } from "../../../src/weights/checkpoint.ts";
 import { directorySource } from "../../../src/weights/deno_source.ts";
 
@@ -7,7 +8,7 @@ export interface GoldenTensor<T = Float32Array<ArrayBuffer>> {
   readonly data: T;
 }
 
-const root = new URL("../../../fixtures/", import.meta.url).pathname;
+const root = fileURLToPath(new URL("../../../fixtures/", import.meta.url));
 
 /** Path of the small model. */
 export const tinyModel = `${root}sd35-tiny`;

@@ -59,7 +59,7 @@ async function written(folder: string, loaded: Loaded): Promise<Files> {
 }
 
 /** Operators of the standard domain at opset 17 that the graphs may use. */
-const OPERATORS = new Set(
+const operators = new Set(
   ("Add ArgMax Cast Concat Conv Cos Div Equal Erf Gather GatherND Identity InstanceNormalization " +
     "LayerNormalization MatMul Max Min Mul Range ReduceMean Reshape Resize Shape Sigmoid Sin Slice " +
     "Softmax Sqrt Squeeze Sub Tanh Transpose Unsqueeze").split(" "),
@@ -76,7 +76,7 @@ for (const { name: folder, folder: source } of rows) {
     for (const name of session.inputNames) known.add(name);
     const nodes = new Set<string>();
     for (const node of model.nodes) {
-      assert.ok(OPERATORS.has(node.opType), node.opType);
+      assert.ok(operators.has(node.opType), node.opType);
       assert.equal(node.domain, "");
       assert.ok(!nodes.has(node.name), `${node.name} is there once`);
       nodes.add(node.name);

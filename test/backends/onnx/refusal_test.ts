@@ -17,7 +17,7 @@ import {
 } from "../../../src/backends/onnx/proto.ts";
 import { clipTextConfig, parseConfig } from "../../../src/models/sd3/configs.ts";
 import { directorySource } from "../../../src/weights/deno_source.ts";
-import { type FileSource } from "../../../src/weights/source.ts";
+import type { FileSource } from "../../../src/weights/source.ts";
 import { gpu } from "../../gpu.ts";
 import { clip as clipConfig } from "../../foreign/configs.ts";
 import { tinyModel } from "./golden.ts";

@@ -3,6 +3,7 @@
  * lowers one of these lowers the number here, too.
  */
 import assert from "node:assert/strict";
+import { fileURLToPath } from "node:url";
 import { layOutModel } from "../../../src/backends/load.ts";
 import { defaultLimits, type DeviceModel, dryGpu } from "../../../src/gpu/dry_device.ts";
 import type { Gpu } from "../../../src/gpu/device.ts";
@@ -10,7 +11,9 @@ import type { Components, StepShape } from "../../../src/models/sd3/components.t
 import { describeModel } from "../../../src/models/mod.ts";
 import { directorySource } from "../../../src/weights/deno_source.ts";
 
-const source = directorySource(new URL("../../../fixtures/sd35-tiny", import.meta.url).pathname);
+const source = directorySource(
+  fileURLToPath(new URL("../../../fixtures/sd35-tiny", import.meta.url)),
+);
 const model = await describeModel(source);
 
 const like = (description: string, isSoftware: boolean): DeviceModel => ({

@@ -6,13 +6,14 @@ import { openCheckpoint } from "../../../src/weights/layouts/mod.ts";
 import { directorySource } from "../../../src/weights/deno_source.ts";
 import { toFloat } from "../../../src/weights/convert.ts";
 import assert from "node:assert/strict";
+import { fileURLToPath } from "node:url";
 import { clipReference } from "./clip.ts";
 import type { Weights } from "./layers.ts";
 import { transformerReference } from "./mmdit.ts";
 import { t5Reference } from "./t5.ts";
 import { decodeReference, encodeReference } from "./vae.ts";
 
-const directory = new URL("../../../fixtures/sd35-tiny", import.meta.url).pathname;
+const directory = fileURLToPath(new URL("../../../fixtures/sd35-tiny", import.meta.url));
 
 /** diffusers rounds to float32 at every operation, the references nowhere. */
 const limit = 1e-10;

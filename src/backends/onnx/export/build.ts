@@ -23,7 +23,7 @@ const builders: { readonly [Kind in NetworkKind]: Builder<Kind> } = {
 };
 
 /** Buffers that old files carry and copies of a tied weight. */
-const SUPERFLUOUS = /(^|\.)position_ids$|^encoder\.embed_tokens\.weight$/;
+const superfluous = /(^|\.)position_ids$|^encoder\.embed_tokens\.weight$/;
 
 /**
  * The graph of one network.
@@ -40,7 +40,7 @@ export function buildGraph(
   const graph = new GraphBuilder(name, checkpoint, compute);
   const builder: Builder = builders[kind];
   builder.build(graph, parseConfig(schema, config, `${folder}/config.json`));
-  const left = graph.unused().filter((key) => (owns?.test(key) ?? true) && !SUPERFLUOUS.test(key));
+  const left = graph.unused().filter((key) => (owns?.test(key) ?? true) && !superfluous.test(key));
   if (left.length > 0) {
     const shown = left.slice(0, 5).join(", ");
     throw new ExportError(

@@ -19,7 +19,7 @@ import {
 import { ExportError } from "../errors.ts";
 
 /** `eos_token_id` of configs older than the real value: then the highest id marks the end. */
-const LEGACY_EOS = 2;
+const legacyEos = 2;
 
 export function buildClip(g: GraphBuilder, config: ClipTextConfig): void {
   const { hidden_size: channels, max_position_embeddings: positions } = config;
@@ -125,7 +125,7 @@ function layer(
 /** The hidden state of each row's end token, [batch, hidden]. */
 function poolAtEnd(g: GraphBuilder, hidden: Value, ids: Value, eos: number): Value {
   // ArgMax takes the first of equals, in int32 since some runtimes have no int64 ArgMax
-  const scores = eos === LEGACY_EOS
+  const scores = eos === legacyEos
     ? g.cast(ids, "i32")
     : g.cast(g.op("Equal", [ids, g.int(eos)], {}, "bool"), "i32");
   const end = g.op("ArgMax", [scores], { axis: 1, keepdims: 1 }, "i64");

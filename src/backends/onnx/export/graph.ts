@@ -3,7 +3,7 @@
  * the module they belong to as their name, constants are shared.
  */
 import type { AttributeValue, DataType, Dim, GraphProto, NodeProto, ValueInfo } from "../proto.ts";
-import { DATA_TYPE } from "../proto.ts";
+import { dataTypes } from "../proto.ts";
 import type { Checkpoint } from "../../../weights/checkpoint.ts";
 import {
   elements,
@@ -95,7 +95,7 @@ export class GraphBuilder {
 
   cast(value: Value, dtype: DataType): Value {
     if (value.dtype === dtype) return value;
-    return this.op("Cast", [value], { to: DATA_TYPE[dtype] }, dtype);
+    return this.op("Cast", [value], { to: dataTypes[dtype] }, dtype);
   }
 
   /** A one-dimensional int64 constant. */
@@ -131,7 +131,7 @@ export class GraphBuilder {
     options: { dims?: readonly number[]; transposed?: boolean; wanted?: "f16" | "f32" } = {},
   ): Value {
     const entry = this.checkpoint.tensors.get(key);
-    if (!entry) throw new ExportError(`the checkpoint has no tensor ${key}`);
+    if (!entry) throw new ExportError(`The checkpoint has no tensor ${key}`);
     if (`${entry.shape}` !== `${shape}`) {
       throw new ExportError(`${key} is [${entry.shape}], the config implies [${shape}]`);
     }

@@ -28,7 +28,7 @@ export interface ExportOptions extends Omit<WriteOptions, "onProgress"> {
 }
 
 /** Small files that an exported folder needs to be a model by itself. */
-const REST = /^(model_index\.json|scheduler\/.*|tokenizer(_\d)?\/.*)$/;
+const copiedFiles = /^(model_index\.json|scheduler\/.*|tokenizer(_\d)?\/.*)$/;
 
 /**
  * Exports every network that `source` has.
@@ -70,7 +70,7 @@ export async function exportOnnx(
     throw new ExportError(`${source.name} holds no network of a Stable Diffusion 3 pipeline`);
   }
   if (options.copyRest ?? true) {
-    for (const path of (await source.list()).filter((path) => REST.test(path))) {
+    for (const path of (await source.list()).filter((path) => copiedFiles.test(path))) {
       const file = await sink.create(path);
       try {
         await file.write(await source.read(path, 0, await source.size(path)));

@@ -24,8 +24,8 @@ import {
 } from "./layers.ts";
 
 /** Channels of the sinusoidal timestep embedding, fixed in diffusers. */
-const TIMESTEP_CHANNELS = 256;
-const EPSILON = 1e-6;
+const timestepChannels = 256;
+const epsilon = 1e-6;
 
 export function buildTransformer(g: GraphBuilder, config: TransformerConfig): void {
   const channels = config.num_attention_heads * config.attention_head_dim;
@@ -129,7 +129,7 @@ function timeTextEmbed(
   channels: number,
 ): Value {
   return g.within("time_text_embed", () => {
-    const half = TIMESTEP_CHANNELS / 2;
+    const half = timestepChannels / 2;
     // torch computes the exponent in float32
     const frequencies = Float32Array.from(
       { length: half },
@@ -145,7 +145,7 @@ function timeTextEmbed(
         const first = linear(g, x, `${path}.linear_1`, inputs, channels);
         return linear(g, silu(g, first), `${path}.linear_2`, channels, channels);
       });
-    const time = embed(sinusoid, "time_text_embed.timestep_embedder", TIMESTEP_CHANNELS);
+    const time = embed(sinusoid, "time_text_embed.timestep_embedder", timestepChannels);
     const text = embed(pooled, "time_text_embed.text_embedder", config.pooled_projection_dim);
     return g.op("Add", [time, text]);
   });
@@ -174,10 +174,10 @@ export function jointBlock(
   const { path, channels, dual, last } = shape;
   const image = adaptive(g, temb, `${path}.norm1`, channels, dual ? 9 : 6);
   const [shift, scale, gate, shiftMlp, scaleMlp, gateMlp, shift2, scale2, gate2] = image;
-  const normed = layerNorm(g, hiddenIn, undefined, channels, EPSILON);
+  const normed = layerNorm(g, hiddenIn, undefined, channels, epsilon);
   const text = last ? undefined : adaptive(g, temb, `${path}.norm1_context`, channels, 6);
   const contextNormed = text
-    ? modulate(g, layerNorm(g, contextIn, undefined, channels, EPSILON), text[0]!, text[1]!)
+    ? modulate(g, layerNorm(g, contextIn, undefined, channels, epsilon), text[0]!, text[1]!)
     : normContinuous(g, contextIn, temb, `${path}.norm1_context`, channels);
 
   const [attended, contextAttended] = jointAttention(
@@ -193,7 +193,7 @@ export function jointBlock(
   }
   const forMlp = modulate(
     g,
-    layerNorm(g, hidden, undefined, channels, EPSILON),
+    layerNorm(g, hidden, undefined, channels, epsilon),
     shiftMlp!,
     scaleMlp!,
   );
@@ -203,7 +203,7 @@ export function jointBlock(
   let context = gated(g, contextIn, text[2]!, contextAttended!);
   const contextForMlp = modulate(
     g,
-    layerNorm(g, context, undefined, channels, EPSILON),
+    layerNorm(g, context, undefined, channels, epsilon),
     text[3]!,
     text[4]!,
   );
@@ -251,7 +251,7 @@ function normContinuous(
   channels: number,
 ): Value {
   const [scale, shift] = adaptive(g, temb, path, channels, 2);
-  return modulate(g, layerNorm(g, x, undefined, channels, EPSILON), shift!, scale!);
+  return modulate(g, layerNorm(g, x, undefined, channels, epsilon), shift!, scale!);
 }
 
 /** Image tokens first, then context tokens, in one attention. */
@@ -317,7 +317,7 @@ function project(
   const projected = linear(g, x, `${path}.${layer}`, channels, channels);
   const split = splitHeads(g, projected, heads, headDim);
   if (!shape.qkNorm || norm === undefined) return split;
-  return rmsNorm(g, split, `${path}.${norm}`, headDim, EPSILON);
+  return rmsNorm(g, split, `${path}.${norm}`, headDim, epsilon);
 }
 
 function feedForward(g: GraphBuilder, x: Value, path: string, channels: number): Value {

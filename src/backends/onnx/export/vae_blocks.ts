@@ -3,8 +3,8 @@ import type { VaeConfig } from "../../../models/sd3/configs.ts";
 import type { GraphBuilder, Value } from "./graph.ts";
 import { attention, conv, groupNorm, linear, mergeHeads, silu } from "./layers.ts";
 
-const EPSILON = 1e-6;
-const SAME: readonly [number, number, number, number] = [1, 1, 1, 1];
+const epsilon = 1e-6;
+const samePadding: readonly [number, number, number, number] = [1, 1, 1, 1];
 
 /** A 3x3 convolution that keeps height and width. */
 export function conv3(
@@ -14,7 +14,7 @@ export function conv3(
   inputs: number,
   outputs: number,
 ): Value {
-  return conv(g, x, path, { inputs, outputs, kernel: 3, pads: SAME });
+  return conv(g, x, path, { inputs, outputs, kernel: 3, pads: samePadding });
 }
 
 /** Group norm, then silu. */
@@ -25,7 +25,7 @@ export function normSilu(
   channels: number,
   groups: number,
 ): Value {
-  return silu(g, groupNorm(g, x, path, channels, groups, EPSILON));
+  return silu(g, groupNorm(g, x, path, channels, groups, epsilon));
 }
 
 export function resnet(
@@ -72,7 +72,7 @@ function pixelAttention(
   groups: number,
 ): Value {
   return g.within(path, () => {
-    const normed = groupNorm(g, x, `${path}.group_norm`, channels, groups, EPSILON);
+    const normed = groupNorm(g, x, `${path}.group_norm`, channels, groups, epsilon);
     const flat = g.op("Reshape", [normed, g.ints([0, channels, -1])]);
     const tokens = g.op("Transpose", [flat], { perm: [0, 2, 1] });
     const head = (layer: string) => {

@@ -8,7 +8,7 @@ import { byteLength, type ElementType } from "../../../weights/element_types.ts"
 import type { StoredTensor } from "../../../weights/tensors.ts";
 import { ExportError } from "../errors.ts";
 import type { DataType } from "../proto.ts";
-import { DATA_TYPE_BYTES } from "../proto.ts";
+import { dataTypeBytes } from "../proto.ts";
 
 /** A constant of a graph, with its bytes still to come. */
 export interface Initializer {
@@ -21,10 +21,10 @@ export interface Initializer {
 }
 
 /** Elements read in one piece: 8 MiB of float32. */
-const PIECE = 2 ** 21;
+const pieceElements = 2 ** 21;
 /** What can be exported. */
 type ExportType = "F32" | "F16" | "BF16";
-const F16_MAX = 65504;
+const f16Max = 65504;
 
 export const elements = (shape: readonly number[]): number => shape.reduce((a, b) => a * b, 1);
 
@@ -69,7 +69,7 @@ export function convert(
   if ((stored === "F16" && dtype === "f16") || (stored === "F32" && dtype === "f32")) return bytes;
   const source = toFloat(stored, bytes);
   if (dtype === "f32") return new Uint8Array(source.buffer);
-  const tooLarge = source.find((value) => Math.abs(value) > F16_MAX);
+  const tooLarge = source.find((value) => Math.abs(value) > f16Max);
   if (tooLarge !== undefined) {
     throw new ExportError(`${key}: ${tooLarge} is outside the range of float16`);
   }
@@ -123,7 +123,7 @@ export function storedInitializer(
     name,
     dtype,
     dims,
-    byteLength: count * DATA_TYPE_BYTES[dtype],
+    byteLength: count * dataTypeBytes[dtype],
     async *chunks() {
       if (transposed) {
         const [rows, columns] = entry.shape as [number, number];
@@ -131,8 +131,8 @@ export function storedInitializer(
         yield transpose(bytes, rows, columns);
         return;
       }
-      for (let at = 0; at < count; at += PIECE) {
-        const end = Math.min(count, at + PIECE);
+      for (let at = 0; at < count; at += pieceElements) {
+        const end = Math.min(count, at + pieceElements);
         const [from, to] = [byteLength(stored, at), byteLength(stored, end)];
         yield convert(await readTensor(checkpoint, entry, from, to), stored, dtype, key);
       }

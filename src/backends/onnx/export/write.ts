@@ -12,7 +12,7 @@ import {
 } from "../proto.ts";
 import type { FileSink, FileWriter } from "../../../weights/sink.ts";
 import type { GraphBuilder } from "./graph.ts";
-import { type Initializer } from "./weights.ts";
+import type { Initializer } from "./weights.ts";
 import { ExportError } from "../errors.ts";
 
 export interface WriteOptions {
@@ -24,12 +24,12 @@ export interface WriteOptions {
   readonly onProgress?: ((bytesDone: number, bytesTotal: number) => void) | undefined;
 }
 
-const GIB = 2 ** 30;
+const gib = 2 ** 30;
 /** Small tensors stay in the model file: shape inference reads some of them. */
-const EXTERNAL_MINIMUM = 1024;
+const externalMinimum = 1024;
 /** `onnx.proto` wants offsets in multiples of a page so that files can be mapped. */
-const PAGE = 4096;
-const PRODUCER = "stable-diffusion-webgpu";
+const pageBytes = 4096;
+const producer = "stable-diffusion-webgpu";
 
 interface External {
   readonly initializer: Initializer;
@@ -48,8 +48,8 @@ export async function writeModel(
   options: WriteOptions = {},
 ): Promise<string[]> {
   const total = builder.initializers.reduce((sum, { byteLength }) => sum + byteLength, 0);
-  const external = total > (options.externalAbove ?? GIB)
-    ? placeExternal(builder.initializers, options.externalFileBytes ?? GIB)
+  const external = total > (options.externalAbove ?? gib)
+    ? placeExternal(builder.initializers, options.externalFileBytes ?? gib)
     : new Map<Initializer, ExternalData>();
   let done = 0;
   const progress = (bytes: number) => {
@@ -82,8 +82,8 @@ function placeExternal(
   let file = 0;
   let end = 0;
   for (const initializer of initializers) {
-    if (initializer.byteLength < EXTERNAL_MINIMUM) continue;
-    let offset = Math.ceil(end / PAGE) * PAGE;
+    if (initializer.byteLength < externalMinimum) continue;
+    let offset = Math.ceil(end / pageBytes) * pageBytes;
     if (offset > 0 && offset + initializer.byteLength > fileBytes) {
       file++;
       offset = 0;
@@ -138,7 +138,7 @@ async function writeModelFile(
       `${builder.name}: ${length} bytes do not fit in one protobuf; store the tensors externally`,
     );
   }
-  await file.write(encodeModelPrefix(PRODUCER));
+  await file.write(encodeModelPrefix(producer));
   await file.write(delimiter(7, length));
   await file.write(graph);
   for (const tensor of tensors) {
