@@ -66,7 +66,7 @@ export async function serve(options: ServeOptions): Promise<TestServer> {
   };
   const engine = options.engine !== undefined && "generate" in options.engine
     ? options.engine
-    : new FakeEngine(options.engine);
+    : new FakeEngine({ limits: config, ...options.engine });
   const images = await ImageStore.open(config.imageDir, { ttlSeconds: 0, maxBytes: 0 });
   const server = createApp({
     engine,

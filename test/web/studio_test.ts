@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import type { Page } from "playwright-core";
+import { rows } from "../../src/requests/fields.ts";
 import type { FakeEngine } from "../http/fake_engine.ts";
 import {
   assertNoErrors,
@@ -143,6 +144,38 @@ studioTest(
     await page.click("#generate");
     await galleryHolds(page, 1);
     assertNoErrors(errors, /status of 422/);
+    await page.context().close();
+  },
+);
+
+studioTest(
+  "every field of a request is in the form, and is sent",
+  {},
+  async (server, browser) => {
+    const { page, errors } = await open(browser, server.url);
+    await page.locator(".more summary").click();
+    const written = { text: "a b", whole: "1", number: "0.5", wholes: "1, 2", numbers: "1, 0.5" };
+    const read = { text: "a b", whole: 1, number: 0.5, wholes: [1, 2], numbers: [1, 0.5] };
+    // Those that not every whole number fits.
+    const own = { height: 48, width: 32, numInferenceSteps: 2 };
+    const expected: Record<string, unknown> = {};
+    for (const { name, json, field } of rows) {
+      const value = own[name as keyof typeof own];
+      expected[name] = value ?? read[field.kind];
+      await page.fill(`#${json}`, value === undefined ? written[field.kind] : `${value}`);
+    }
+    await screenshot(page, "studio-every-field");
+    await page.fill("#sigmas", "1, x");
+    await page.click("#generate");
+    await page.waitForSelector("#sigmas-error:not([hidden])");
+    await page.fill("#sigmas", written.numbers);
+    await page.click("#generate");
+    await galleryHolds(page, 1);
+    assert.deepEqual((server.engine as FakeEngine).requests, [expected]);
+    await page.getByRole("button", { name: "Use these settings" }).click();
+    assert.equal(await page.inputValue("#sigmas"), "1,0.5");
+    assert.equal(await page.inputValue("#prompt_2"), "", "a prompt like the first stays open");
+    assertNoErrors(errors);
     await page.context().close();
   },
 );
