@@ -1,36 +1,32 @@
-// One scheduler step of every sample, with guidance, in place:
+// One scheduler step of samples that nothing but their velocity moves, with guidance, in place:
 //
 //   v = velocity[unconditional] + guidance * (velocity[conditional] - velocity[unconditional])
 //       + skip_scale * (velocity[conditional] - velocity[skipped])
-//   latents = sample * latents + velocity_scale * v + noise_scale * noise
+//   latents = sample * latents + velocity_scale * v
 //
 // latents  (samples, values) f32 as Values, read and written
 // velocity (rows, values) f32: what the transformer predicted
-// noise    (samples, values) f32, where HAS_NOISE
 // steps    (samples) Step; a row of 0xffffffff means that there is none: v is then the conditional
 //          row alone, or nothing is skipped
 // params   count and per_sample in Values
 //
-// Specialisable: alias Value (vec4f, or f32 where a sample is not a multiple of 4), override
-// HAS_NOISE.
+// Specialisable: alias Value (vec4f, or f32 where a sample is not a multiple of 4).
 // Grid: one invocation a Value, 64 a workgroup.
 // Numerics: rounds where diffusers' float32 does: a sample scale of 1 multiplies exactly.
 alias Value = vec4f;
-override HAS_NOISE = false;
 
 const NONE = 0xffffffffu;
 
 struct Step {
   conditional: u32, unconditional: u32, skipped: u32, guidance: f32,
-  skip_scale: f32, sample_scale: f32, velocity_scale: f32, noise_scale: f32,
+  skip_scale: f32, sample_scale: f32, velocity_scale: f32,
 }
 struct Params { count: u32, per_sample: u32, group_x: u32 }
 
 @group(0) @binding(0) var<storage, read_write> latents: array<Value>;
 @group(0) @binding(1) var<storage, read> velocity: array<Value>;
-@group(0) @binding(2) var<storage, read> noise: array<Value>;
-@group(0) @binding(3) var<storage, read> steps: array<Step>;
-@group(0) @binding(4) var<uniform> params: Params;
+@group(0) @binding(2) var<storage, read> steps: array<Step>;
+@group(0) @binding(3) var<uniform> params: Params;
 
 @compute @workgroup_size(64)
 fn main(
@@ -50,9 +46,5 @@ fn main(
   if (step.skipped != NONE) {
     v += step.skip_scale * (conditional - velocity[step.skipped * params.per_sample + inner]);
   }
-  var next = step.sample_scale * latents[at] + step.velocity_scale * v;
-  if (HAS_NOISE) {
-    if (step.noise_scale != 0.0) { next += step.noise_scale * noise[at]; }
-  }
-  latents[at] = next;
+  latents[at] = step.sample_scale * latents[at] + step.velocity_scale * v;
 }

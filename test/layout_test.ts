@@ -19,7 +19,7 @@ const allowed: Record<string, readonly string[]> = {
   models: ["gpu", "ops", "nn", "weights", "schedulers", "tokenizers", "requests"],
   server_async: ["schedulers", "requests"],
   backends: ["models", "nn", "ops", "gpu", "weights", "requests"],
-  denoise: ["models", "ops", "gpu", "requests"],
+  denoise: ["models", "ops", "gpu", "schedulers", "requests"],
   pipeline: [
     "denoise",
     "models",
@@ -36,6 +36,7 @@ const allowed: Record<string, readonly string[]> = {
     "denoise",
     "backends",
     "models",
+    "schedulers",
     "weights",
     "gpu",
     "random",

@@ -11,18 +11,11 @@ import type {
   StepInputs,
   TransformerComponent,
 } from "../models/sd3/components.ts";
+import { packSums } from "../ops/guided_combination.ts";
 import { type GuidedStepRecord, packSteps } from "../ops/guided_step.ts";
+import { drawsNoise, isPlain, type Step as ScheduledStep } from "../schedulers/step.ts";
 import type { SkipLayerGuidance } from "../requests/model_info.ts";
 import type { ResolvedRequest } from "../requests/types.ts";
-
-/** What the scheduler says of one step; see `GuidedStepRecord` for the coefficients' formula. */
-export interface ScheduledStep {
-  readonly timestep: number;
-  readonly sigma: number;
-  readonly sample: number;
-  readonly velocity: number;
-  readonly noise: number;
-}
 
 /** The four fields together; nothing where no blocks are skipped. */
 export function skipLayerGuidance(request: ResolvedRequest): SkipLayerGuidance | undefined {
@@ -40,8 +33,11 @@ export interface Sample {
   readonly negativeText?: PreparedText | undefined;
   readonly guidanceScale: number;
   readonly skipLayerGuidance?: SkipLayerGuidance | undefined;
+  /** Evaluations of the network; `step` below is one of them. */
   readonly steps: readonly ScheduledStep[];
-  /** Fresh noise for a step whose `noise` coefficient is not 0. */
+  /** f32 [slots, C, h, w], owned by the request: what the scheduler keeps between steps. */
+  readonly kept?: Tensor | undefined;
+  /** Fresh noise for a step that adds some. */
   readonly drawNoise?: (() => Float32Array<ArrayBuffer>) | undefined;
   readonly signal?: AbortSignal | undefined;
   /** Where the latents after this step (counted from 1) are copied to, for a preview. */
@@ -59,12 +55,17 @@ export interface Progress {
   noise?: Float32Array<ArrayBuffer> | undefined;
 }
 
-/** The next step of every sample in `batch`, all of which have one latent size and text length. */
+/** The next step of every sample in `given`, all of which have one latent size and text length. */
 export async function encodeStep(
   gpu: Gpu,
   transformer: TransformerComponent,
-  batch: readonly Progress[],
+  given: readonly Progress[],
 ): Promise<{ readonly rows: number; readonly commands: EncodedStep }> {
+  // Samples with noise or a history come last, and only they meet the kernel that knows of it.
+  const plain = given.filter((member) => isPlain(current(member)));
+  const combined = given.filter((member) => !isPlain(current(member)));
+  const batch = [...plain, ...combined];
+  const slots = Math.max(0, ...combined.map(({ sample }) => sample.kept?.shape[0] ?? 0));
   const [first] = batch;
   const { latents, text } = first!.sample;
   const skip = skipLayers(first!);
@@ -74,32 +75,40 @@ export async function encodeStep(
     width: latents.shape[3]!,
     contextLength: text.context.shape[1]!,
     samples: batch.length,
+    combined: combined.length,
+    slots,
     rows: rows.length,
     skipRows: skipRows.length,
     skipLayers: skip,
-    noise: batch.some((member) => current(member).noise !== 0),
   });
   const writes: [Tensor, ArrayBufferView<ArrayBuffer>][] = [
     [step.inputs.timesteps, timesteps(rows)],
     [step.records, packSteps(records)],
   ];
   if (step.skipInputs) writes.push([step.skipInputs.timesteps, timesteps(skipRows)]);
-  for (const [i, member] of step.noise ? batch.entries() : []) {
-    if (current(member).noise === 0) continue;
+  if (step.combined) writes.push([step.combined.sums, packSums(combined.map(current), slots)]);
+  for (const [i, member] of combined.entries()) {
+    if (!drawsNoise(current(member))) continue;
     member.noise ??= drawn(member.sample);
-    writes.push([rowsOf(step.noise!, i), member.noise]);
+    writes.push([rowsOf(step.combined!.noise, i), member.noise]);
+  }
+  /** What each sample has in the step's tensors, beside what it owns. */
+  const owned = batch.map(({ sample }, i): [Tensor, Tensor] => [
+    sample.latents,
+    rowsOf(step.samples, i),
+  ]);
+  for (const [i, { sample: { kept } }] of combined.entries()) {
+    if (kept) owned.push([kept, rowsOf(step.combined!.kept!, i * slots, kept.shape[0])]);
   }
   const commands = await step.encode({
     before: (encoder) => {
       fill(encoder, step.inputs, rows);
       if (step.skipInputs) fill(encoder, step.skipInputs, skipRows);
-      for (const [i, { sample }] of batch.entries()) {
-        copyTensor(encoder, sample.latents, rowsOf(step.samples, i));
-      }
+      for (const [own, shared] of owned) copyTensor(encoder, own, shared);
     },
     after: (encoder) => {
-      for (const [i, { sample, next }] of batch.entries()) {
-        copyTensor(encoder, rowsOf(step.samples, i), sample.latents);
+      for (const [own, shared] of owned) copyTensor(encoder, shared, own);
+      for (const { sample, next } of batch) {
         const snapshot = sample.snapshot?.(next + 1);
         if (snapshot) copyTensor(encoder, sample.latents, snapshot);
       }
@@ -147,15 +156,14 @@ function layOut(batch: readonly Progress[], withSkip: boolean): Layout {
   const skipRows = withSkip ? batch.map((member) => ({ member, text: member.sample.text })) : [];
   const records = batch.map((member, i) => {
     const { sample } = member;
-    const { sample: keep, velocity, noise } = current(member);
+    const { next } = current(member);
     return {
       ...places[i]!,
       skipped: withSkip ? rows.length + i : undefined,
       guidance: sample.guidanceScale,
       skipScale: sample.skipLayerGuidance?.scale ?? 0,
-      sample: keep,
-      velocity,
-      noise,
+      sample: next.sample,
+      velocity: next.velocity,
     };
   });
   return { rows, skipRows, records };

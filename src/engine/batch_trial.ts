@@ -33,8 +33,11 @@ export async function tryBatches(
   const rows = request.guidanceScale > 1 ? 2 : 1;
   // Recorded first, so that its kernels are the first to be timed.
   const { transformer } = pipeline.components;
-  const shape = { height, width, contextLength, samples: 1, rows, skipRows: 0, skipLayers: [] };
-  await transformer.step({ ...shape, noise: false });
+  const moved = { samples: 1, combined: 0, slots: 0 };
+  await transformer.step({
+    ...{ height, width, contextLength, rows, skipRows: 0, skipLayers: [] },
+    ...moved,
+  });
   const expected = rows * productsOfRow(pipeline, tokens + contextLength) / speed();
   if (expected > seconds && expected < Infinity) return;
 
@@ -53,8 +56,8 @@ export async function tryBatches(
   };
   try {
     // Steps that move nothing, so that the values stay what they are.
-    const { timestep, sigma } = pipeline.schedule(request)[0]!;
-    const still = { timestep, sigma, sample: 1, velocity: 0, noise: 0 };
+    const first = pipeline.schedule(request)[0]!;
+    const still = { ...first, next: { sample: 1, velocity: 0 }, keep: [] };
     const steps = Array.from({ length: manySteps }, () => still);
     const results = await Promise.allSettled(images.map((latents) =>
       pipeline.batcher.denoise({

@@ -33,10 +33,10 @@ export async function dryRun(
     resolved.negativePrompt2,
     resolved.negativePrompt3,
   ]);
-  const { timesteps, sigmas } = scheduleSteps(model, resolved);
+  const steps = scheduleSteps(model, resolved);
   const backends = chooseBackends(await inspectDirectory(source), "auto");
   const planner = await MemoryPlanner.open(model, undefined, { weightType, backends });
-  const plan = await planner.plan(resolved, { maxBatch: resolved.numImagesPerPrompt });
+  const plan = await planner.plan(resolved, { maxBatch: resolved.numImagesPerPrompt, steps });
   const { weights } = planner;
   const { share } = plan;
   const arena = planner.arenaWith(plan);
@@ -52,8 +52,8 @@ export async function dryRun(
       ...prompt.truncated.map((cut) => ({ ...cut, field: "prompt" })),
       ...negative.truncated.map((cut) => ({ ...cut, field: "negative_prompt" })),
     ],
-    timesteps: [...timesteps],
-    sigmas: [...sigmas],
+    timesteps: steps.map(({ timestep }) => timestep),
+    sigmas: [...steps.map(({ sigma }) => sigma), steps.at(-1)!.nextSigma],
     memory: { weights, arena, request: share, total: weights + arena + share },
   };
 }

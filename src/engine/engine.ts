@@ -223,14 +223,16 @@ class LocalEngine implements Engine {
     const closing = this.#closing.signal;
     const signal = options.signal ? AbortSignal.any([options.signal, closing]) : closing;
     signal.throwIfAborted();
-    const plan = await this.#plan(request, Boolean(options.previewEvery && options.onProgress));
+    const steps = this.#pipeline.schedule(request);
+    const previews = Boolean(options.previewEvery && options.onProgress);
+    const plan = await this.#plan(request, previews, steps);
     const { onProgress } = options;
     const leave = await this.#admission.admit(this.#need(plan), { signal, onProgress });
     const queued = (performance.now() - started) / 1000;
     this.#active++;
     try {
       onProgress?.({ type: "queued", position: 0 });
-      const result = await this.#pipeline.run(request, { ...options, signal });
+      const result = await this.#pipeline.run(request, steps, { ...options, signal });
       const { timings } = result;
       return { ...result, timings: { ...timings, queued, total: queued + timings.total } };
     } finally {
@@ -276,8 +278,13 @@ class LocalEngine implements Engine {
     await this.#gpu.lost;
   }
 
-  #plan(request: ResolvedRequest, previews: boolean): Promise<MemoryPlan> {
+  #plan(
+    request: ResolvedRequest,
+    previews: boolean,
+    steps = this.#pipeline.schedule(request),
+  ): Promise<MemoryPlan> {
     return this.#planner.plan(request, {
+      steps,
       maxBatch: this.#limits.most(this.#tokens(request)),
       budget: this.#admission.budget - this.#pipeline.promptCache.pinnedBytes,
       previews,

@@ -16,6 +16,8 @@ import { skipLayerGuidance } from "../denoise/batch_step.ts";
 import type { Components } from "../models/sd3/components.ts";
 import type { ModelDescription } from "../models/sd3/describe.ts";
 import { StableDiffusion3Pipeline } from "../pipeline/stable_diffusion_3.ts";
+import { isPlain, keptBy, type Step } from "../schedulers/step.ts";
+import { scheduleSteps } from "../pipeline/schedule.ts";
 import type { ResolvedRequest } from "../requests/types.ts";
 
 export interface MemoryPlan {
@@ -40,6 +42,8 @@ export interface PlanOptions {
   readonly budget?: number | undefined;
   /** Whether the request asks for previews. */
   readonly previews?: boolean | undefined;
+  /** The request's steps; scheduled anew if absent. */
+  readonly steps?: readonly Step[] | undefined;
 }
 
 /** Previews of one request on their way: one being read, one being made. */
@@ -88,7 +92,8 @@ export class MemoryPlanner {
   }
 
   /** Plans one request; requests of one shape share their plan. */
-  plan(request: ResolvedRequest, options: PlanOptions): Promise<MemoryPlan> {
+  plan(request: ResolvedRequest, { steps, ...options }: PlanOptions): Promise<MemoryPlan> {
+    const kind = kindOf(steps ?? scheduleSteps(this.#model, request));
     const { height, width, maxSequenceLength, numImagesPerPrompt } = request;
     const key = JSON.stringify([
       height,
@@ -99,11 +104,12 @@ export class MemoryPlanner {
       hasNegativePrompt(request),
       request.skipGuidanceLayers,
       request.clipSkip,
+      kind,
       options,
     ]);
     let plan = this.#plans.get(key);
     if (!plan) {
-      this.#plans.set(key, plan = this.#fitting(request, options));
+      this.#plans.set(key, plan = this.#fitting(request, kind, options));
       plan.catch(() => this.#plans.delete(key));
     }
     return plan;
@@ -126,11 +132,15 @@ export class MemoryPlanner {
     this.#workspace = Math.max(this.#workspace, workspace);
   }
 
-  async #fitting(request: ResolvedRequest, options: PlanOptions): Promise<MemoryPlan> {
+  async #fitting(
+    request: ResolvedRequest,
+    kind: StepKind,
+    options: PlanOptions,
+  ): Promise<MemoryPlan> {
     const { budget = Infinity } = options;
     for (let samples = options.maxBatch;; samples = Math.floor(samples / 2)) {
       try {
-        const plan = await this.#measure(request, samples, options.previews ?? false);
+        const plan = await this.#measure(request, kind, samples, options.previews ?? false);
         if (samples <= 1 || this.baseWith(plan) + plan.share <= budget) return plan;
       } catch (error) {
         // Some activation is larger than the device binds: fewer samples make it smaller.
@@ -143,6 +153,7 @@ export class MemoryPlanner {
   /** Encodes, takes `samples` images one step further together and decodes one, all on nothing. */
   async #measure(
     request: ResolvedRequest,
+    { slots, isPlain }: StepKind,
     samples: number,
     previews: boolean,
   ): Promise<MemoryPlan> {
@@ -156,14 +167,16 @@ export class MemoryPlanner {
     const trial = {
       ...request,
       prompt: "a",
-      sigmas: undefined,
-      // Enough steps for one with layers skipped.
-      numInferenceSteps: request.skipGuidanceLayers ? 3 : 1,
       skipLayerGuidanceStart: 0.1,
       skipLayerGuidanceStop: 0.5,
     };
     const shape = pipeline.latentShape(request.height, request.width);
-    const steps = pipeline.schedule(trial);
+    const next = { sample: 1, velocity: 0, noise: isPlain ? 0 : 1 };
+    // Enough steps for one with layers skipped.
+    const steps = Array.from({ length: request.skipGuidanceLayers ? 3 : 1 }, () => ({
+      ...{ timestep: 1, sigma: 1, nextSigma: 1, next },
+      keep: Array.from({ length: slots }, () => next),
+    }));
     const { text, negativeText, release } = await pipeline.encode(trial, undefined);
     const textBytes = text.context.byteLength + text.pooled.byteLength;
     const images = Array.from(
@@ -171,8 +184,10 @@ export class MemoryPlanner {
       () => gpu.createTensor(shape, "latents", "requests"),
     );
     const drawNoise = () => new Float32Array(elements(shape));
+    const keptShape = [slots, ...shape.slice(1)];
     await Promise.all(images.map((latents) =>
       pipeline.batcher.denoise({
+        kept: slots > 0 ? gpu.createTensor(keptShape, "kept", "requests") : undefined,
         ...{ latents, text, negativeText, steps, drawNoise },
         guidanceScale: request.guidanceScale,
         skipLayerGuidance: skipLayerGuidance(trial),
@@ -190,11 +205,22 @@ export class MemoryPlanner {
       // The networks' weights are elsewhere: these are tables made for this request's lengths.
       fixed: ledger.peakOf("arena") - sum(arena.sizes) + ledger.bytes("weights"),
       workspace: ledger.peakOf("cache") - textBytes + ledger.peakOf("other"),
-      share: latents * (1 + (previews ? previewsInFlight : 0)) + texts * textBytes,
+      share: latents * (1 + slots + (previews ? previewsInFlight : 0)) + texts * textBytes,
       tokens: request.height * request.width / this.#model.info.sizeMultiple ** 2,
       maxBatch: samples,
     };
   }
+}
+
+/** What a request's steps hold, whatever they compute. */
+interface StepKind {
+  /** Tensors kept for each image. */
+  readonly slots: number;
+  readonly isPlain: boolean;
+}
+
+function kindOf(steps: readonly Step[]): StepKind {
+  return { slots: keptBy(steps), isPlain: steps.every(isPlain) };
 }
 
 function tooLarge({ height, width }: ResolvedRequest, { message }: Error) {

@@ -17,10 +17,9 @@ export interface GuidedStepRecord {
   readonly skipped?: number | undefined;
   readonly guidance: number;
   readonly skipScale: number;
-  /** Coefficients of the scheduler: `sample * latents + velocity * v + noise * n`. */
+  /** Coefficients of the scheduler: `sample * latents + velocity * v`. */
   readonly sample: number;
   readonly velocity: number;
-  readonly noise: number;
 }
 
 export interface GuidedStepOptions {
@@ -28,34 +27,33 @@ export interface GuidedStepOptions {
   readonly latents: Tensor;
   /** (R, C, h, w) */
   readonly velocity: Tensor;
-  /** (N, C, h, w), where a record's noise coefficient is not 0. */
-  readonly noise?: Tensor | undefined;
-  /** u32 (N, 8): `packSteps` writes it. */
+  /** u32 (N, 7): `packSteps` writes it. */
   readonly steps: Tensor;
+  /** How many of the first samples are changed; all of them by default. */
+  readonly samples?: number | undefined;
   readonly label: string;
 }
 
 const kernel = defineKernel("guided_step", source);
 const none = 0xffffffff;
 /** u32 words of a record. */
-export const wordsPerStep = 8;
+export const wordsPerStep = 7;
 
-/** Guidance and one scheduler step of every sample; returns `latents`. */
+/** Guidance and one scheduler step of the first samples; returns `latents`. */
 export function guidedStep(rec: Recorder, options: GuidedStepOptions): Tensor {
-  const { latents, velocity, noise, steps, label } = options;
+  const { latents, velocity, steps, samples = latents.shape[0]!, label } = options;
   checkTensor("guidedStep", "latents", latents, [null, null, null, null]);
-  const [samples, ...shape] = latents.shape as [number, number, number, number];
+  const [batch, ...shape] = latents.shape as [number, number, number, number];
   checkTensor("guidedStep", "velocity", velocity, [null, ...shape]);
-  if (noise) checkTensor("guidedStep", "noise", noise, latents.shape);
-  checkTensor("guidedStep", "steps", steps, [samples, wordsPerStep], "u32");
+  checkTensor("guidedStep", "steps", steps, [batch, wordsPerStep], "u32");
   const perSample = elements(shape);
   const width = valueWidth(perSample);
   const count = samples * perSample / width;
   rec.dispatch({
     label: `guidedStep/${label}`,
     kernel,
-    specialise: { alias: valueAlias(width), override: { HAS_NOISE: !!noise } },
-    bindings: { latents, velocity, noise: noise ?? rec.gpu.absent, steps },
+    specialise: { alias: valueAlias(width) },
+    bindings: { latents, velocity, steps },
     params: { count, per_sample: perSample / width },
     grid: flatGrid(count),
   });
@@ -75,14 +73,11 @@ export function packSteps(records: readonly GuidedStepRecord[]): Uint32Array<Arr
     floats[at + 4] = record.skipScale;
     floats[at + 5] = record.sample;
     floats[at + 6] = record.velocity;
-    floats[at + 7] = record.noise;
   }
   return words;
 }
 
 export const guidedStepUses: readonly KernelUse[] = [{
   kernel,
-  specialisations: ([1, 4] as const).flatMap((width) =>
-    [false, true].map((HAS_NOISE) => ({ alias: valueAlias(width), override: { HAS_NOISE } }))
-  ),
+  specialisations: ([1, 4] as const).map((width) => ({ alias: valueAlias(width) })),
 }];

@@ -16,6 +16,7 @@ import { fillUses } from "./fill.ts";
 import { gatedGeluUses } from "./gated_gelu.ts";
 import { gatherRowsUses } from "./gather_rows.ts";
 import { groupNormUses } from "./group_norm.ts";
+import { guidedCombinationUses } from "./guided_combination.ts";
 import { guidedStepUses } from "./guided_step.ts";
 import { layerNormUses } from "./layer_norm.ts";
 import { nchwToNhwcUses } from "./nchw_to_nhwc.ts";
@@ -54,6 +55,7 @@ export const kernelUses: readonly KernelUse[] = [
   ...gatedGeluUses,
   ...gatherRowsUses,
   ...groupNormUses,
+  ...guidedCombinationUses,
   ...guidedStepUses,
   ...layerNormUses,
   ...nchwToNhwcUses,

@@ -9,9 +9,10 @@ import type { Gpu } from "../gpu/device.ts";
 import { elements, type Tensor } from "../gpu/tensor.ts";
 import type { Components, PreparedText } from "../models/sd3/components.ts";
 import { TorchCpuGenerator } from "../random/torch_cpu.ts";
-import type { Scheduler } from "../schedulers/mod.ts";
+import type { Scheduler, Step } from "../schedulers/mod.ts";
+import { keptBy } from "../schedulers/step.ts";
 import { encodePrompt, type PromptTokens } from "../models/sd3/embed_prompt.ts";
-import { type ScheduledStep, skipLayerGuidance } from "../denoise/batch_step.ts";
+import { skipLayerGuidance } from "../denoise/batch_step.ts";
 import { DecodeStage } from "./decode_stage.ts";
 import { type BatcherOptions, DenoiseBatcher } from "../denoise/batcher.ts";
 import type { ModelDescription } from "../models/sd3/describe.ts";
@@ -38,6 +39,16 @@ export interface PipelineOptions extends Pick<BatcherOptions, "onTurn" | "encode
   readonly maxBatch?: ((tokens: number) => number) | undefined;
   /** Bytes that decoding may use for activations; larger images are decoded in tiles. */
   readonly decodeBytes?: number | undefined;
+}
+
+/** One image on its way: nobody else's. */
+interface DrawnImage {
+  readonly seed: number;
+  readonly generator: TorchCpuGenerator;
+  /** f32 [1, C, h, w] */
+  readonly latents: Tensor;
+  /** f32 [slots, C, h, w]: what a scheduler with a history keeps between steps. */
+  readonly kept?: Tensor;
 }
 
 const defaultCacheBytes = 256 * 2 ** 20;
@@ -89,35 +100,34 @@ export class StableDiffusion3Pipeline {
    */
   async generate(request: GenerateRequest, options: GenerateOptions = {}): Promise<GenerateResult> {
     options.signal?.throwIfAborted();
-    const rules = { model: this.model.info, limits: this.limits };
-    return await this.run(resolveRequest(request, rules), options);
+    const resolved = resolveRequest(request, { model: this.model.info, limits: this.limits });
+    return await this.run(resolved, this.schedule(resolved), options);
   }
 
   /** As `generate`, for a request that is resolved for this model and its limits already. */
-  async run(resolved: ResolvedRequest, options: GenerateOptions = {}): Promise<GenerateResult> {
+  async run(
+    resolved: ResolvedRequest,
+    steps: readonly Step[],
+    options: GenerateOptions = {},
+  ): Promise<GenerateResult> {
     const { signal } = options;
     signal?.throwIfAborted();
     const started = performance.now();
-    const steps = this.schedule(resolved);
-
     const prompts = await this.encode(resolved, signal);
-    const latents: Tensor[] = [];
+    const drawn: DrawnImage[] = [];
     try {
       const encoded = performance.now();
       const encodeBytes = this.gpu.ledger.total;
-      const seeds = Array.from(
-        { length: resolved.numImagesPerPrompt },
-        (_, k) => resolved.seed + k,
-      );
-      const generators = seeds.map((seed) => new TorchCpuGenerator(seed));
-      for (const generator of generators) latents.push(this.initialLatents(resolved, generator));
-      await this.denoise(resolved, steps, prompts, latents, generators, options);
+      for (let k = 0; k < resolved.numImagesPerPrompt; k++) {
+        drawn.push(this.begin(resolved, steps, resolved.seed + k));
+      }
+      await this.denoise(resolved, steps, prompts, drawn, options);
       const denoised = performance.now();
       const denoiseBytes = this.gpu.ledger.total;
 
       const images: GeneratedImage[] = [];
-      for (const [k, tensor] of latents.entries()) {
-        images.push({ ...await this.decodeStage.decode(tensor, { signal }), seed: seeds[k]! });
+      for (const { latents, seed } of drawn) {
+        images.push({ ...await this.decodeStage.decode(latents, { signal }), seed });
       }
       const ended = performance.now();
       return {
@@ -134,19 +144,16 @@ export class StableDiffusion3Pipeline {
         },
       };
     } finally {
-      this.gpu.destroyTensor(...latents);
+      for (const { latents, kept } of drawn) {
+        this.gpu.destroyTensor(latents, ...(kept ? [kept] : []));
+      }
       prompts.release();
     }
   }
 
-  /** The request's own steps; the template is not touched. */
-  schedule(request: ResolvedRequest): readonly ScheduledStep[] {
-    const scheduler = scheduleSteps({ info: this.model.info, scheduler: this.scheduler }, request);
-    return Array.from(scheduler.timesteps, (timestep, i) => ({
-      timestep,
-      sigma: scheduler.sigmas[i]!,
-      ...scheduler.stepCoefficients(i),
-    }));
+  /** The request's own steps; the scheduler stays as it is. */
+  schedule(request: ResolvedRequest): readonly Step[] {
+    return scheduleSteps({ info: this.model.info, scheduler: this.scheduler }, request);
   }
 
   /** Embeddings of prompt and, under guidance, negative prompt; on loan from the cache. */
@@ -218,6 +225,16 @@ export class StableDiffusion3Pipeline {
     return this.gpu.upload(generator.randn(elements(shape)), shape, "latents", "requests");
   }
 
+  /** What is one image's own until it is done, beginning with noise of its seed. */
+  begin(request: ResolvedRequest, steps: readonly Step[], seed: number): DrawnImage {
+    const generator = new TorchCpuGenerator(seed);
+    const latents = this.initialLatents(request, generator);
+    const slots = keptBy(steps);
+    if (slots === 0) return { seed, generator, latents };
+    const shape = [slots, ...latents.shape.slice(1)];
+    return { seed, generator, latents, kept: this.gpu.createTensor(shape, "kept", "requests") };
+  }
+
   latentShape(height: number, width: number): [number, number, number, number] {
     const { patch_size, in_channels } = this.model.configs.transformer;
     const scale = this.model.info.sizeMultiple / patch_size;
@@ -233,10 +250,9 @@ export class StableDiffusion3Pipeline {
   /** Takes every image of the request through all steps, in place. */
   async denoise(
     request: ResolvedRequest,
-    steps: readonly ScheduledStep[],
+    steps: readonly Step[],
     { text, negativeText }: { text: PreparedText; negativeText: PreparedText | undefined },
-    latents: readonly Tensor[],
-    generators: readonly TorchCpuGenerator[],
+    images: readonly DrawnImage[],
     { signal, onProgress, previewEvery = 0 }: GenerateOptions,
   ): Promise<void> {
     // One image's failure ends the request: the others stop at their next step, too.
@@ -249,7 +265,7 @@ export class StableDiffusion3Pipeline {
       onProgress ? previewEvery : 0,
     );
     let reported = 0;
-    const reached = latents.map(() => 0);
+    const reached = images.map(() => 0);
     const report = async (step: number) => {
       const pixels = await previews.take(step);
       if (both.aborted) return;
@@ -264,31 +280,34 @@ export class StableDiffusion3Pipeline {
       });
     };
     let reports = Promise.resolve();
-    const results = await Promise.allSettled(latents.map((tensor, k) =>
-      this.batcher.denoise({
-        latents: tensor,
-        text,
-        negativeText,
-        guidanceScale: request.guidanceScale,
-        skipLayerGuidance: skipLayerGuidance(request),
-        steps,
-        drawNoise: () => generators[k]!.randn(elements(tensor.shape)),
-        signal: both,
-        snapshot: (step) => previews.tensor(step, k, tensor.shape),
-        onStep: (step) => {
-          reached[k] = step;
-          // The request has done a step when all its images have.
-          const all = Math.min(...reached);
-          if (all <= reported) return;
-          reported = all;
-          reports = reports.then(() => report(all));
-          reports.catch((error) => stop.abort(error));
-        },
-      }).catch((error) => {
-        stop.abort(error);
-        throw error;
-      })
-    ));
+    const results = await Promise.allSettled(
+      images.map(({ latents, kept, generator }, k) =>
+        this.batcher.denoise({
+          latents,
+          kept,
+          text,
+          negativeText,
+          guidanceScale: request.guidanceScale,
+          skipLayerGuidance: skipLayerGuidance(request),
+          steps,
+          drawNoise: () => generator.randn(elements(latents.shape)),
+          signal: both,
+          snapshot: (step) => previews.tensor(step, k, latents.shape),
+          onStep: (step) => {
+            reached[k] = step;
+            // The request has done a step when all its images have.
+            const all = Math.min(...reached);
+            if (all <= reported) return;
+            reported = all;
+            reports = reports.then(() => report(all));
+            reports.catch((error) => stop.abort(error));
+          },
+        }).catch((error) => {
+          stop.abort(error);
+          throw error;
+        })
+      ),
+    );
     try {
       await reports;
     } finally {

@@ -1,5 +1,6 @@
+/** Noise levels of flow-matching schedules: where they start from, and how they are bent. */
 import { betaQuantile } from "./beta_quantile.ts";
-import type { FlowMatchEulerConfig } from "./flow_match_config.ts";
+import type { SetTimestepsOptions } from "./scheduler.ts";
 
 /**
  * Numbers with the precision that numpy gives them in diffusers: a default schedule is computed in
@@ -10,6 +11,14 @@ export interface Sigmas {
   readonly single: boolean;
 }
 
+/** Noise levels of the training schedule's ends, shift included. */
+export interface Ends {
+  readonly max: number;
+  readonly min: number;
+}
+
+/** Steps beyond this are taken for a mistake. */
+const MAX_STEPS = 100_000;
 const KARRAS_RHO = 7;
 const BETA_SHAPE = 0.6;
 
@@ -26,6 +35,65 @@ export function linspace(start: number, stop: number, count: number): number[] {
   return values;
 }
 
+/** Levels of the training schedule, falling from 1; not shifted without a shift. */
+export function trainingSigmas(count: number, shift?: number): Float32Array<ArrayBuffer> {
+  const values = Array.from({ length: count }, (_, i) => Math.fround((count - i) / count));
+  const even = { values, single: true };
+  return Float32Array.from((shift === undefined ? even : shiftSigmas(even, shift)).values);
+}
+
+/**
+ * Levels before the scheduler's own shift: those given, or evenly spaced between the ends, which are
+ * shifted already, so that a default schedule's end is shifted twice, as diffusers' is.
+ */
+export function startSigmas(options: SetTimestepsOptions, ends: Ends, scale: number): Sigmas {
+  const count = checkedCount(options);
+  const { sigmas, timesteps } = options;
+  if (sigmas) return { values: Array.from(sigmas, Math.fround), single: true };
+  if (timesteps) {
+    const values = Array.from(timesteps, (t) => Math.fround(Math.fround(t) / scale));
+    return { values, single: true };
+  }
+  const spaced = linspace(ends.max * scale, ends.min * scale, count);
+  return { values: spaced.map((timestep) => timestep / scale), single: false };
+}
+
+/** Steps of a schedule. Throws TypeError or RangeError for options that contradict each other. */
+export function checkedCount(
+  { numInferenceSteps, sigmas, timesteps }: SetTimestepsOptions,
+): number {
+  for (const [name, list] of Object.entries({ sigmas, timesteps })) {
+    if (list === undefined) continue;
+    if (list.length === 0) throw new RangeError(`${name} must not be empty`);
+    if (!Array.from(list).every((value) => Number.isFinite(value))) {
+      throw new RangeError(`${name} must be numbers`);
+    }
+  }
+  const lengths = [sigmas?.length, timesteps?.length].filter((length) => length !== undefined);
+  const count = numInferenceSteps ?? lengths[0];
+  if (count === undefined) {
+    throw new TypeError("one of numInferenceSteps, sigmas and timesteps must be given");
+  }
+  if (!Number.isInteger(count) || count < 1 || count > MAX_STEPS) {
+    throw new RangeError(
+      `numInferenceSteps must be an integer from 1 to ${MAX_STEPS}, not ${count}`,
+    );
+  }
+  if (lengths.some((length) => length !== count)) {
+    throw new RangeError(
+      "sigmas, timesteps and numInferenceSteps must agree in length where they are given",
+    );
+  }
+  return count;
+}
+
+/** In float32. Throws RangeError for a level that is not a number. */
+export function finite({ values }: Sigmas): Float32Array<ArrayBuffer> {
+  const sigmas = Float32Array.from(values);
+  if (sigmas.every(Number.isFinite)) return sigmas;
+  throw new RangeError("these values make a schedule with a sigma that is not a number");
+}
+
 /** `shift * sigma / (1 + (shift - 1) * sigma)`. */
 export function shiftSigmas(sigmas: Sigmas, shift: number): Sigmas {
   return map(sigmas, (sigma, round) => {
@@ -38,7 +106,7 @@ export function shiftSigmas(sigmas: Sigmas, shift: number): Sigmas {
 export function timeShift(
   sigmas: Sigmas,
   mu: number,
-  type: FlowMatchEulerConfig["time_shift_type"],
+  type: "exponential" | "linear",
 ): Sigmas {
   const strength = type === "exponential" ? Math.exp(mu) : mu;
   return map(sigmas, (sigma, round) => {

@@ -1,9 +1,13 @@
+import { DPMSolverMultistepScheduler } from "./dpm_solver_multistep.ts";
 import { FlowMatchEulerDiscreteScheduler } from "./flow_match_euler.ts";
+import { FlowMatchHeunDiscreteScheduler } from "./flow_match_heun.ts";
 import type { Scheduler } from "./scheduler.ts";
 
 /** Every scheduler, by the `_class_name` of scheduler_config.json. */
 export const schedulers = {
+  DPMSolverMultistepScheduler,
   FlowMatchEulerDiscreteScheduler,
+  FlowMatchHeunDiscreteScheduler,
 } as const;
 
 export type SchedulerName = keyof typeof schedulers;
@@ -23,5 +27,5 @@ export function createScheduler(config: Readonly<Record<string, unknown>>): Sche
 }
 
 export { calculateShift } from "./calculate_shift.ts";
-export { FlowMatchEulerDiscreteScheduler };
 export type * from "./scheduler.ts";
+export type { Combination, Step } from "./step.ts";

@@ -1,4 +1,5 @@
-/** What the pipeline and the denoising loop need of a scheduler. Host numbers only, no tensors. */
+/** What the pipeline needs of a scheduler, and diffusers' stateful face of one. Host numbers only. */
+import type { Step } from "./step.ts";
 
 export interface SetTimestepsOptions {
   /** A positive integer; must agree with the lengths of the lists if both are given. */
@@ -11,12 +12,9 @@ export interface SetTimestepsOptions {
   readonly timesteps?: ArrayLike<number> | undefined;
 }
 
-/** One step as a linear form: `next = sample * x + velocity * v + noise * n`, n standard normal. */
-export interface StepCoefficients {
-  readonly sample: number;
-  readonly velocity: number;
-  /** 0 for a deterministic step. */
-  readonly noise: number;
+export interface ScheduleOptions extends SetTimestepsOptions {
+  /** Evaluations left out at the start; a method with a history begins anew after them. */
+  readonly begin?: number | undefined;
 }
 
 export interface StepOptions {
@@ -27,22 +25,26 @@ export interface StepOptions {
 export interface Scheduler {
   /** Fields of scheduler_config.json, with defaults filled in. */
   readonly config: Readonly<Record<string, unknown>>;
-  /** `[steps]`: what the model is told, in units of training timesteps; not rounded. */
+  /**
+   * All evaluations of a run, as data; changes nothing here.
+   *
+   * @throws RangeError or TypeError for values that make no schedule
+   */
+  schedule(options: ScheduleOptions): readonly Step[];
+  /** `[evaluations]`: what the model is told, in units of training timesteps. */
   readonly timesteps: Float32Array<ArrayBuffer>;
-  /** `[steps + 1]`: noise level before each step, then after the last. */
+  /** `[evaluations + 1]`: noise level before each, then after the last. */
   readonly sigmas: Float32Array<ArrayBuffer>;
   readonly numInferenceSteps: number | undefined;
   /** Of the next `step`; undefined before the first. */
   readonly stepIndex: number | undefined;
   readonly beginIndex: number | undefined;
-  /** Throws RangeError or TypeError for values that make no schedule, leaving the old one. */
+  /** Throws what `schedule` throws, leaving the old schedule. */
   setTimesteps(options: SetTimestepsOptions): void;
   /** Makes the next `step` step `index` of the schedule, whatever its timestep. */
   setBeginIndex(index?: number): void;
   /** Throws RangeError if the schedule does not have the timestep. */
   indexForTimestep(timestep: number): number;
-  /** Throws RangeError if `index` is not a step of the schedule. */
-  stepCoefficients(index: number): StepCoefficients;
   /** The sample after the next step; advances `stepIndex`. */
   step(
     velocity: ArrayLike<number>,

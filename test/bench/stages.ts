@@ -62,7 +62,8 @@ export function stagesOf(
         rows: 2,
         skipRows: 0,
         skipLayers: [],
-        noise: false,
+        combined: 0,
+        slots: 0,
       });
       const { inputs, records } = step;
       const write = () => {
@@ -78,7 +79,6 @@ export function stagesOf(
             skipScale: 0,
             sample: 1,
             velocity: -0.05,
-            noise: 0,
           }]),
         );
       };

@@ -8,6 +8,7 @@ import { describeModel } from "../../src/models/mod.ts";
 import { defaultRequestLimits } from "../../src/requests/model_info.ts";
 import { resolveRequest } from "../../src/requests/request.ts";
 import type { GenerateRequest } from "../../src/requests/types.ts";
+import { createScheduler } from "../../src/schedulers/mod.ts";
 import { directorySource } from "../../src/weights/deno_source.ts";
 
 const source = directorySource(fileURLToPath(new URL("../../fixtures/sd35-tiny", import.meta.url)));
@@ -39,6 +40,38 @@ Deno.test("a share is the images' latents, the prompts' embeddings and previews 
   const unguided = { ...plain, negativePrompt: "b", guidanceScale: 1 };
   assert.equal(await share(unguided), latents + text);
   assert.equal(await share(plain, true), 3 * latents + text);
+});
+
+Deno.test("a scheduler with a history adds what it keeps of each image, and Euler nothing", async () => {
+  const flow = { use_flow_sigmas: true, prediction_type: "flow_prediction" };
+  const dpm = { _class_name: "DPMSolverMultistepScheduler", ...flow };
+  const plan = async (
+    config: Record<string, unknown>,
+    changes: Partial<GenerateRequest> = {},
+    maxBatch = 4,
+  ) => {
+    const planner = await MemoryPlanner.open({ ...model, scheduler: createScheduler(config) });
+    return await planner.plan(request({ numImagesPerPrompt: 3, ...changes }), { maxBatch });
+  };
+  const euler = await plan({ _class_name: "FlowMatchEulerDiscreteScheduler" });
+  const images = 3 * 4 * 16 * 8 * 8;
+  for (
+    const [config, slots] of [
+      [{ _class_name: "FlowMatchHeunDiscreteScheduler" }, 1],
+      [dpm, 1],
+      [{ ...dpm, solver_order: 3 }, 2],
+    ] as const
+  ) {
+    const { share, slots: arena } = await plan(config);
+    assert.equal(share, euler.share + slots * images);
+    // Noise, sums and what four images keep.
+    assert.equal(arena.length, euler.slots.length + 3);
+  }
+  const stochastic = { _class_name: "FlowMatchEulerDiscreteScheduler", stochastic_sampling: true };
+  assert.equal((await plan(stochastic)).share, euler.share);
+  assert.ok((await plan(stochastic)).slots.length > euler.slots.length, "noise needs room");
+  const single = await plan(dpm, { numInferenceSteps: 1 });
+  assert.deepEqual([single.share, single.slots], [euler.share, euler.slots], "one step is Euler's");
 });
 
 Deno.test("the arena grows with the batch and with what a step does more", async () => {

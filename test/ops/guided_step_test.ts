@@ -5,8 +5,7 @@ import { guidedStep as reference } from "../reference/guided_step.ts";
 import { tolerance } from "../tolerance.ts";
 
 const label = "test";
-const euler = { guidance: 4.5, skipScale: 2.8, sample: 1, velocity: -0.0357, noise: 0 };
-const stochastic = { ...euler, sample: 0.9, velocity: -0.3, noise: 0.4 };
+const euler = { guidance: 4.5, skipScale: 2.8, sample: 1, velocity: -0.0357 };
 
 const records: readonly GuidedStepRecord[] = [
   { ...euler, conditional: 0 },
@@ -19,7 +18,7 @@ function step(
   velocity: Float32Array<ArrayBuffer>,
   steps: readonly GuidedStepRecord[],
   shape: number[],
-  noise?: Float32Array<ArrayBuffer>,
+  samples?: number,
 ) {
   const size = shape.reduce((a, b) => a * b);
   const all = [steps.length, ...shape];
@@ -27,8 +26,8 @@ function step(
     guidedStep(rec, {
       latents: input(latents, all),
       velocity: input(velocity, [velocity.length / size, ...shape]),
-      noise: noise && input(noise, all),
-      steps: gpu.upload(packSteps(steps), [steps.length, 8], "steps", "requests"),
+      steps: gpu.upload(packSteps(steps), [steps.length, 7], "steps", "requests"),
+      samples,
       label,
     })
   );
@@ -41,13 +40,6 @@ for (const shape of [[1, 1, 1], [3, 5, 7], [16, 8, 8], [16, 6, 10]]) {
   Deno.test(`guidedStep [3, ${shape}] by Euler`, async () => {
     const actual = await step(latents, velocity, records, shape);
     assertClose(actual, reference(latents, velocity, records), tolerance.op);
-  });
-
-  Deno.test(`guidedStep [3, ${shape}] with noise`, async () => {
-    const noise = random(3 * size, 3, 2);
-    const steps = records.map((record, i) => ({ ...record, ...(i === 1 ? {} : stochastic) }));
-    const actual = await step(latents, velocity, steps, shape, noise);
-    assertClose(actual, reference(latents, velocity, steps, noise), tolerance.op);
   });
 }
 
@@ -63,19 +55,20 @@ Deno.test("guidedStep of a sample does not depend on the batch around it", async
   }
 });
 
-Deno.test("guidedStep does not read noise where its coefficient is 0", async () => {
-  const noise = new Float32Array(16).fill(NaN);
-  const latents = random(16, 1);
-  const velocity = random(16, 2);
-  const steps = [{ ...euler, conditional: 0 }];
-  const actual = await step(latents, velocity, steps, [1, 4, 4], noise);
-  assert.ok(actual.every(Number.isFinite));
+Deno.test("guidedStep leaves the samples alone that it is not asked for", async () => {
+  const shape = [16, 4, 6];
+  const size = 16 * 4 * 6;
+  const [latents, velocity] = [random(3 * size, 1, 4), random(6 * size, 2, 2)];
+  const all = await step(latents, velocity, records, shape);
+  const two = await step(latents, velocity, records, shape, 2);
+  assert.deepEqual(two.slice(0, 2 * size), all.slice(0, 2 * size));
+  assert.deepEqual(two.slice(2 * size), latents.slice(2 * size));
 });
 
 Deno.test("guidedStep names a misshapen tensor", () => {
   const latents = input(random(32), [2, 1, 4, 4], "latents");
   const velocity = input(random(32), [4, 1, 4, 2], "velocity");
-  const steps = gpu.upload(new Uint32Array(16), [2, 8], "steps", "requests");
+  const steps = gpu.upload(new Uint32Array(14), [2, 7], "steps", "requests");
   assert.throws(
     () => guidedStep(gpu.record("misshapen"), { latents, velocity, steps, label }),
     /velocity .*\[4,1,4,2\], wanted f32 \[any,1,4,4\]/,

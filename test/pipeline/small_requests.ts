@@ -9,7 +9,7 @@ import {
 import type { GenerateRequest } from "../../src/requests/types.ts";
 import type { GenerateResult } from "../../src/engine/types.ts";
 import { encodePng } from "../../src/image/png.ts";
-import { FlowMatchEulerDiscreteScheduler } from "../../src/schedulers/mod.ts";
+import { FlowMatchEulerDiscreteScheduler } from "../../src/schedulers/flow_match_euler.ts";
 
 const base = { height: 32, width: 32, maxSequenceLength: 8, numInferenceSteps: 3 };
 

@@ -6,7 +6,7 @@
 import type { Gpu } from "../../gpu/device.ts";
 import { copyTensor } from "../../gpu/program.ts";
 import { ProgramCache } from "../../gpu/program_cache.ts";
-import { rowsOf, type Tensor } from "../../gpu/tensor.ts";
+import { type DType, rowsOf, type Tensor } from "../../gpu/tensor.ts";
 import type {
   PreparedText,
   Step,
@@ -15,7 +15,7 @@ import type {
   TransformerComponent,
 } from "../../models/sd3/components.ts";
 import type { TransformerConfig } from "../../models/sd3/configs.ts";
-import { guidedStep, wordsPerStep } from "../../ops/guided_step.ts";
+import { movedSamples, moveSamples } from "../moved_samples.ts";
 import { InvalidRequestError } from "../../requests/errors.ts";
 import type { Graph, GraphKind } from "./graph.ts";
 import { tokenActivations } from "./activations.ts";
@@ -60,10 +60,10 @@ class OnnxTransformer implements TransformerComponent {
 
   async #makeStep(shape: StepShape): Promise<Step> {
     const gpu = this.#gpu;
-    const { height, width, contextLength, samples: count, rows } = shape;
+    const { height, width, contextLength, rows } = shape;
     const channels = this.config.in_channels;
     const made: Tensor[] = [];
-    const tensor = (dims: readonly number[], label: string, dtype: "f32" | "u32" = "f32") => {
+    const tensor = (dims: readonly number[], label: string, dtype: DType = "f32") => {
       const next = gpu.createTensor(dims, `onnx/${label}`, "arena", dtype);
       made.push(next);
       return next;
@@ -77,17 +77,13 @@ class OnnxTransformer implements TransformerComponent {
     const all = inputs(rows);
     const row = rows === 1 ? all : inputs(1);
     const velocity = tensor([rows, channels, height, width], "velocity");
-    const samples = tensor([count, channels, height, width], "samples");
-    const records = tensor([count, wordsPerStep], "records", "u32");
-    const noise = shape.noise ? tensor(samples.shape, "noise") : undefined;
+    const moved = movedSamples(shape, channels, tensor);
     const rec = gpu.record("onnx step");
-    guidedStep(rec, { latents: samples, velocity, noise, steps: records, label: "step" });
+    moveSamples(rec, moved, velocity);
     const program = await rec.finish();
     return {
       inputs: all,
-      samples,
-      records,
-      noise,
+      ...moved,
       // onnxruntime encodes and submits in one call.
       encode: ({ before, after, write }) => {
         const submit = async () => {

@@ -12,8 +12,8 @@ import type {
 import type { TransformerConfig } from "../../models/sd3/configs.ts";
 import type { MMDiT } from "../../models/sd3/transformer/mmdit.ts";
 import { record, Recorded } from "../../nn/recorded.ts";
-import { guidedStep, wordsPerStep } from "../../ops/guided_step.ts";
 import type { WeightPlan } from "../../weights/plan.ts";
+import { movedSamples, moveSamples } from "../moved_samples.ts";
 
 /** Shapes kept recorded. */
 const textPrograms = 4;
@@ -65,7 +65,7 @@ export class WgslTransformer implements TransformerComponent {
   }
 
   async #recordStep(shape: StepShape): Promise<Step> {
-    const { height, width, contextLength, samples: count, rows, skipRows, skipLayers } = shape;
+    const { height, width, contextLength, rows, skipRows, skipLayers } = shape;
     const channels = this.config.in_channels;
     const { program, ends } = await record(this.#gpu, `step ${height}x${width} x${rows}`, (rec) => {
       const inputs = (n: number, take: "input" | "alloc" = "input"): StepInputs => ({
@@ -76,9 +76,7 @@ export class WgslTransformer implements TransformerComponent {
       });
       const main = inputs(rows);
       const skipInputs = skipRows ? inputs(skipRows) : undefined;
-      const samples = rec.input([count, channels, height, width], "samples");
-      const records = rec.input([count, wordsPerStep], "records", "u32");
-      const noise = shape.noise ? rec.input(samples.shape, "noise") : undefined;
+      const moved = movedSamples(shape, channels, rec.input.bind(rec));
       /** In passes of as many rows as the device binds, which changes no row's result. */
       const predict = (io: StepInputs, n: number, skip: readonly number[] = []): Tensor => {
         const most = this.#rowsAtOnce(shape);
@@ -103,8 +101,8 @@ export class WgslTransformer implements TransformerComponent {
         rec.copy(skipped, rowsOf(all, rows, skipRows));
         velocity = all;
       }
-      guidedStep(rec, { latents: samples, velocity, noise, steps: records, label: "step" });
-      return { inputs: main, skipInputs, samples, records, noise };
+      moveSamples(rec, moved, velocity);
+      return { inputs: main, skipInputs, ...moved };
     });
     return {
       ...ends,

@@ -47,13 +47,15 @@ export interface StepShape {
   readonly contextLength: number;
   /** Images whose latents this step moves. */
   readonly samples: number;
+  /** How many of them, the last ones, are moved by a scheduler with noise or a history. */
+  readonly combined: number;
+  /** Tensors that such a scheduler keeps for each of them. */
+  readonly slots: number;
   /** Rows of the prediction: one for each image, two with guidance. */
   readonly rows: number;
   /** Rows predicted once more with `skipLayers` left out. */
   readonly skipRows: number;
   readonly skipLayers: readonly number[];
-  /** Whether any sample adds fresh noise (stochastic schedulers). */
-  readonly noise: boolean;
 }
 
 /** What one prediction reads, row by row. */
@@ -93,10 +95,17 @@ export interface Step {
   readonly skipInputs?: StepInputs | undefined;
   /** f32 [samples, C, h, w], updated in place. */
   readonly samples: Tensor;
-  /** f32 [samples, C, h, w] where the shape asks for noise. */
-  readonly noise?: Tensor | undefined;
-  /** [samples, 8] records of `guidedStep`; rows of `skipInputs` count on from `inputs`'. */
+  /** [samples, 7] records of `guidedStep`; rows of `skipInputs` count on from `inputs`'. */
   readonly records: Tensor;
+  /** What the last `combined` samples have beside, see `guidedCombination`. */
+  readonly combined?: {
+    /** f32 [combined, 1 + slots, 8] */
+    readonly sums: Tensor;
+    /** f32 [combined, C, h, w] */
+    readonly noise: Tensor;
+    /** f32 [combined * slots, C, h, w], updated in place. */
+    readonly kept?: Tensor | undefined;
+  } | undefined;
   /**
    * Encodes `before`, the prediction with the scheduler's step, and `after`, as far as a backend can
    * without running them. They may be called once more at `submit`.

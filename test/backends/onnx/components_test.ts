@@ -75,7 +75,8 @@ const shapeOf = (height: number, width: number, rows: number): StepShape => ({
   rows,
   skipRows: 0,
   skipLayers: [],
-  noise: false,
+  combined: 0,
+  slots: 0,
 });
 
 Deno.test("the transformer predicts the golden velocities, each row as if alone", async () => {
