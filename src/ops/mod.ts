@@ -27,7 +27,6 @@ import { rmsNormUses } from "./rms_norm.ts";
 import { timestepEmbeddingUses } from "./timestep_embedding.ts";
 import { toRgba8Uses } from "./to_rgba8.ts";
 import { unpatchifyUses } from "./unpatchify.ts";
-import { upsampleNearestUses } from "./upsample_nearest.ts";
 import type { KernelUse } from "./kernel_use.ts";
 import { conv2dUses } from "./conv2d.ts";
 import { conv2dTextureUses } from "./conv2d_texture.ts";
@@ -66,5 +65,4 @@ export const kernelUses: readonly KernelUse[] = [
   ...timestepEmbeddingUses,
   ...toRgba8Uses,
   ...unpatchifyUses,
-  ...upsampleNearestUses,
 ];
