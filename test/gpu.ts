@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { prepareAdapter } from "../adapter.ts";
 import { Gpu, openGpu } from "../src/gpu/device.ts";
-import type { Recorder } from "../src/gpu/program.ts";
+import type { Recorder } from "../src/gpu/recorder.ts";
 import type { Tensor } from "../src/gpu/tensor.ts";
 import { texelColumns } from "../src/weights/parameter.ts";
 import { nmse } from "./tolerance.ts";

@@ -2,7 +2,8 @@
  * A model on a device, answering requests: what the server's worker, the page's worker and the
  * command line open. Admission by memory happens here, so that no caller can forget it.
  */
-import { type AdapterSummary, type Gpu, openGpu } from "../gpu/device.ts";
+import type { AdapterSummary } from "../gpu/adapter.ts";
+import { type Gpu, openGpu } from "../gpu/device.ts";
 import {
   type BackendChoice,
   type Backends,

@@ -4,7 +4,7 @@
  * A slot is one buffer (WebGPU forbids reading and writing one buffer in one dispatch, so a single
  * large buffer would not do). The k-th slot is as large as the k-th largest of any program.
  */
-import type { Gpu } from "./device.ts";
+import type { Allocator } from "./allocator.ts";
 import type { BufferHolder } from "./tensor.ts";
 import { type ScratchTexture, textureExtent } from "./texture.ts";
 
@@ -27,7 +27,7 @@ interface GrowingTexture extends ScratchTexture {
 }
 
 export class Arena {
-  readonly #gpu: Gpu;
+  readonly #gpu: Allocator;
   readonly #slots: GrowingSlot[] = [];
   /** By width and index: ops of one network ask for one width, and for heights that vary. */
   readonly #textures = new Map<string, GrowingTexture>();
@@ -35,7 +35,7 @@ export class Arena {
   /** Buffers that the device has not yet said yes to. */
   readonly #pending = new Set<Promise<void>>();
 
-  constructor(gpu: Gpu) {
+  constructor(gpu: Allocator) {
     this.#gpu = gpu;
   }
 

@@ -1,4 +1,6 @@
-/** The device and what lives as long as it: limits, queue, pipelines, arena, memory ledger. */
+/** The device and what lives as long as it: its memory, queue, pipelines and arena. */
+import { type AdapterSummary, type KernelFamily, summarise } from "./adapter.ts";
+import { Allocator } from "./allocator.ts";
 import { Arena } from "./arena.ts";
 import {
   DeviceLostError,
@@ -6,10 +8,10 @@ import {
   KernelError,
   OutOfDeviceMemoryError,
 } from "./errors.ts";
-import { Ledger, type Owner } from "./ledger.ts";
 import { PipelineCache } from "./pipelines.ts";
-import { type Program, Recorder } from "./program.ts";
-import { bytesPerElement, type DType, elements, type Tensor } from "./tensor.ts";
+import type { Program } from "./program.ts";
+import { Recorder, type RecordingDevice } from "./recorder.ts";
+import { elements, type Tensor } from "./tensor.ts";
 import { type KernelChooser, untuned } from "./tuning.ts";
 
 /** Used where present; no kernel needs one. */
@@ -28,39 +30,16 @@ const wantedLimits = [
   "maxTextureDimension2D",
 ] as const;
 
-export interface AdapterSummary {
-  readonly vendor: string;
-  readonly architecture: string;
-  readonly description: string;
-  /** Invocations that run as one on this adapter, where it says so. */
-  readonly subgroupSize?: number | undefined;
-  /** A CPU pretending to be a GPU: other kernels win there. */
-  readonly isSoftware: boolean;
-  /** Whether the device computes with f16. */
-  readonly shaderF16?: boolean | undefined;
-}
-
-export interface BufferRequest {
-  readonly label: string;
-  readonly size: number;
-  readonly owner: Owner;
-  /** Default: storage that can be copied from and to. */
-  readonly usage?: number;
-}
-
-export interface TextureRequest {
-  readonly label: string;
-  /** In texels, at most `maxTextureDimension2D` each. */
-  readonly width: number;
-  readonly height: number;
-  /** Four f32 a texel, or four u32. */
-  readonly format: "rgba32float" | "rgba32uint";
-  readonly owner: Owner;
+export interface GpuOptions {
+  /** Default: this runtime's. */
+  readonly api?: GPU | undefined;
+  /** Default: the adapter's own. */
+  readonly family?: KernelFamily | undefined;
 }
 
 /** Opens a device with the adapter's own limits. */
 export async function openGpu(
-  api: GPU | undefined = globalThis.navigator?.gpu,
+  { api = globalThis.navigator?.gpu, family }: GpuOptions = {},
 ): Promise<Gpu> {
   const adapter = await api?.requestAdapter({ powerPreference: "high-performance" });
   if (!adapter) {
@@ -77,32 +56,13 @@ export async function openGpu(
     requiredFeatures: optionalFeatures.filter((feature) => adapter.features.has(feature)),
     requiredLimits,
   });
-  return new Gpu(device, {
-    ...summarise(adapter.info),
-    shaderF16: device.features.has("shader-f16"),
-  });
+  const summary = summarise(adapter.info, device.features.has("shader-f16"));
+  return new Gpu(device, summary, family);
 }
 
-function summarise(info: GPUAdapterInfo): AdapterSummary {
-  const isSoftware = (info as { isFallbackAdapter?: boolean }).isFallbackAdapter === true ||
-    /llvmpipe|lavapipe|swiftshader|software/i.test(
-      `${info.vendor} ${info.architecture} ${info.description}`,
-    );
-  return {
-    vendor: info.vendor,
-    architecture: info.architecture,
-    description: info.description,
-    subgroupSize: (info as { subgroupMinSize?: number }).subgroupMinSize || undefined,
-    isSoftware,
-  };
-}
-
-export class Gpu {
-  readonly device: GPUDevice;
-  readonly queue: GPUQueue;
-  readonly limits: GPUSupportedLimits;
+export class Gpu extends Allocator implements RecordingDevice {
   readonly adapter: AdapterSummary;
-  readonly ledger = new Ledger();
+  readonly family: KernelFamily;
   readonly pipelines: PipelineCache;
   readonly arena: Arena;
   /** Who decides between kernels; a `Tuner` where they are to be timed. */
@@ -114,22 +74,25 @@ export class Gpu {
   readonly prefersTextures: boolean;
   /** Settles when the device is gone. */
   readonly lost: Promise<DeviceLostError>;
-  #lost: DeviceLostError | undefined;
-  #absent: Tensor | undefined;
   /** An error that no scope caught; the next `submit` reports it and does nothing else. */
   #stray: Error | undefined;
 
-  constructor(device: GPUDevice, adapter: AdapterSummary) {
-    this.device = device;
-    this.queue = device.queue;
-    this.limits = device.limits;
+  /** `family` in the place of the adapter's own runs the other kernels on it: slowly, and as well. */
+  constructor(
+    device: GPUDevice,
+    adapter: AdapterSummary,
+    family: KernelFamily = adapter.isSoftware ? "software" : "gpu",
+  ) {
+    super(device);
     this.adapter = adapter;
+    this.family = family;
     this.pipelines = new PipelineCache(device);
     this.arena = new Arena(this);
-    this.prefersTextures = adapter.isSoftware && /llvmpipe/i.test(adapter.description);
+    this.prefersTextures = family === "software" &&
+      (!adapter.isSoftware || /llvmpipe/i.test(adapter.description));
     this.lost = device.lost.then(({ reason, message }) => {
-      this.#lost = new DeviceLostError(`The GPU device was lost (${reason}): ${message}`);
-      return this.#lost;
+      this.lostError = new DeviceLostError(`The GPU device was lost (${reason}): ${message}`);
+      return this.lostError;
     });
     device.addEventListener?.("uncapturederror", (event) => {
       this.#stray ??= asError((event as GPUUncapturedErrorEvent).error);
@@ -137,94 +100,9 @@ export class Gpu {
     });
   }
 
-  createBuffer({ label, size, owner, usage }: BufferRequest): GPUBuffer {
-    if (this.#lost) throw this.#lost;
-    if (size > this.limits.maxBufferSize) {
-      throw new OutOfDeviceMemoryError(
-        `${label}: ${size} bytes exceed the device's largest buffer (${this.limits.maxBufferSize})`,
-      );
-    }
-    const rounded = Math.max(16, Math.ceil(size / 16) * 16);
-    const buffer = this.device.createBuffer({
-      label,
-      size: rounded,
-      usage: usage ?? GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_SRC | GPUBufferUsage.COPY_DST,
-    });
-    this.ledger.add(buffer, owner, rounded);
-    return buffer;
-  }
-
-  destroyBuffer(buffer: GPUBuffer): void {
-    if (this.ledger.remove(buffer)) buffer.destroy();
-  }
-
-  /** A texture of 16 bytes a texel, to copy into and to read from kernels. */
-  createTexture({ label, width, height, format, owner }: TextureRequest): GPUTexture {
-    if (this.#lost) throw this.#lost;
-    const texture = this.device.createTexture({
-      label,
-      format,
-      size: [width, height],
-      usage: GPUTextureUsage.STORAGE_BINDING | GPUTextureUsage.COPY_DST | GPUTextureUsage.COPY_SRC,
-    });
-    this.ledger.add(texture, owner, 16 * width * height);
-    return texture;
-  }
-
-  destroyTexture(texture: GPUTexture): void {
-    if (this.ledger.remove(texture)) texture.destroy();
-  }
-
-  /** A tensor of its own, outside the arena. */
-  createTensor(
-    shape: readonly number[],
-    label: string,
-    owner: Owner,
-    dtype: DType = "f32",
-  ): Tensor {
-    const byteLength = Math.max(4, Math.ceil(elements(shape) * bytesPerElement[dtype] / 4) * 4);
-    const buffer = this.createBuffer({ label, size: byteLength, owner });
-    return { label, shape, dtype, storage: { buffer }, byteOffset: 0, byteLength };
-  }
-
-  /** A new tensor holding `data`. */
-  upload(
-    data: Float32Array<ArrayBuffer> | Uint32Array<ArrayBuffer> | Int32Array<ArrayBuffer>,
-    shape: readonly number[],
-    label: string,
-    owner: Owner,
-  ): Tensor {
-    const tensor = this.createTensor(
-      shape,
-      label,
-      owner,
-      data instanceof Float32Array ? "f32" : "u32",
-    );
-    this.write(tensor, data);
-    return tensor;
-  }
-
-  write(tensor: Tensor, data: ArrayBufferView<ArrayBuffer>): void {
-    if (data.byteLength > tensor.byteLength) {
-      throw new TypeError(
-        `${tensor.label}: ${data.byteLength} bytes do not fit ${tensor.byteLength}`,
-      );
-    }
-    this.queue.writeBuffer(tensor.storage.buffer, tensor.byteOffset, data);
-  }
-
-  destroyTensor(...tensors: readonly Tensor[]): void {
-    for (const tensor of tensors) this.destroyBuffer(tensor.storage.buffer);
-  }
-
-  /** Bound where a kernel declares a buffer that this call does not use. */
-  get absent(): Tensor {
-    return this.#absent ??= this.createTensor([4], "absent", "other");
-  }
-
   /** Starts a recording; its pipelines and memory are this device's. */
   record(label: string): Recorder {
-    if (this.#lost) throw this.#lost;
+    if (this.lostError) throw this.lostError;
     return new Recorder(this, label);
   }
 
@@ -268,7 +146,7 @@ export class Gpu {
 
   /** Runs `work` and rejects with the GPU errors it caused, typed and labelled. */
   async scope<T>(label: string, work: () => T): Promise<T> {
-    if (this.#lost) throw this.#lost;
+    if (this.lostError) throw this.lostError;
     // Before the work: what rejects here has not been executed, and may be tried again.
     if (this.#stray) {
       const stray = this.#stray;
@@ -285,7 +163,7 @@ export class Gpu {
       thrown = error ?? new Error(`${label} failed`);
     }
     const popped = await Promise.all(filters.map(() => this.device.popErrorScope()));
-    if (this.#lost) throw this.#lost;
+    if (this.lostError) throw this.lostError;
     if (thrown !== undefined) throw thrown;
     const error = popped.find((e) => e !== null);
     if (error) throw asError(error, label);
@@ -300,7 +178,7 @@ export class Gpu {
   /** Resolves when everything submitted so far has been executed. */
   async idle(): Promise<void> {
     await this.queue.onSubmittedWorkDone();
-    if (this.#lost) throw this.#lost;
+    if (this.lostError) throw this.lostError;
   }
 
   /** Bytes of a tensor, after everything submitted so far. */
@@ -323,7 +201,7 @@ export class Gpu {
       } catch (error) {
         // The mapping may be refused a moment before the device says that it is lost.
         await new Promise((resolve) => setTimeout(resolve));
-        throw this.#lost ?? error;
+        throw this.lostError ?? error;
       }
       return staging.getMappedRange(0, size).slice(0);
     } finally {
@@ -342,7 +220,7 @@ export class Gpu {
 
   /** Frees the device and everything on it. */
   destroy(): void {
-    this.#lost ??= new DeviceLostError("The GPU device was destroyed");
+    this.lostError ??= new DeviceLostError("The GPU device was destroyed");
     this.device.destroy();
   }
 }

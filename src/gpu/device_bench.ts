@@ -22,9 +22,9 @@ export class DeviceBench implements Bench {
   }
 
   /** Compiles: a pipeline's first run waits for the driver. */
-  async open<T>(question: Question<T>, { value }: Candidate<T>): Promise<Trial> {
+  async open(question: Question, candidate: Candidate): Promise<Trial> {
     const rec = this.#gpu.record(`tune ${question.key}`);
-    question.record(rec, value);
+    question.record(rec, candidate);
     const program = await rec.finish();
     try {
       await this.#gpu.run(program);

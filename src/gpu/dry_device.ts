@@ -21,7 +21,7 @@ export const defaultLimits = {
 };
 
 /** What a dry device has of a real one: limits, the adapter, and which kernels were chosen there. */
-export type DeviceModel = Pick<Gpu, "limits" | "adapter"> & Partial<Pick<Gpu, "tuner">>;
+export type DeviceModel = Pick<Gpu, "limits" | "adapter"> & Partial<Pick<Gpu, "tuner" | "family">>;
 
 /** A Gpu on no device. */
 export function dryGpu(like?: DeviceModel): Gpu {
@@ -71,7 +71,7 @@ export function dryGpu(like?: DeviceModel): Gpu {
     description: "no device",
     isSoftware: false,
   };
-  const gpu = new Gpu(device as unknown as GPUDevice, adapter);
+  const gpu = new Gpu(device as unknown as GPUDevice, adapter, like?.family);
   if (like?.tuner) gpu.tuner = decidedBy(like.tuner);
   return gpu;
 }

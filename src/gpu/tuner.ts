@@ -18,7 +18,7 @@ export interface Trial {
 
 /** Makes trials; `DeviceBench` makes them on a device. Rejects for a kernel that does not compile. */
 export interface Bench {
-  open<T>(question: Question<T>, candidate: Candidate<T>): Promise<Trial>;
+  open(question: Question, candidate: Candidate): Promise<Trial>;
 }
 
 export interface KernelChoice {
@@ -52,7 +52,7 @@ const hopeless = 1.3;
 const worthwhile = 0.03;
 
 interface Contender {
-  readonly candidate: Candidate<unknown>;
+  readonly candidate: Candidate;
   readonly trial: Trial;
   best: number;
 }
@@ -133,7 +133,7 @@ export class Tuner implements KernelChooser {
     const [first, ...others] = question.candidates;
     let started = this.#now();
     const left = () => 1000 * this.#options.seconds - this.#spent - (this.#now() - started);
-    const isNew = (candidate: Candidate<unknown>) => !this.#compiled.has(formOf(candidate));
+    const isNew = (candidate: Candidate) => !this.#compiled.has(formOf(candidate));
     try {
       for (const candidate of question.candidates) {
         // Once begun, compiling cannot be stopped.
@@ -193,7 +193,7 @@ export class Tuner implements KernelChooser {
   }
 }
 
-function formOf({ kernel, specialise }: Candidate<unknown>): string {
+function formOf({ kernel, specialise }: Candidate): string {
   return JSON.stringify([kernel.name, specialise]);
 }
 

@@ -1,24 +1,22 @@
 /** What ops ask and answer where several kernels compute the same thing; see `Tuner`. */
 import type { Kernel, Specialisation } from "./kernel.ts";
-import type { Recorder } from "./program.ts";
 
-export interface Candidate<T> {
+export interface Candidate {
   readonly name: string;
-  readonly value: T;
   readonly kernel: Kernel;
   readonly specialise: Specialisation;
 }
 
-/** Which kernel an op takes for operands of one shape. */
-export interface Question<T = unknown> {
+/** Which kernel an op takes for operands of one shape; `R` is the recorder that a trial is made on. */
+export interface Question<C extends Candidate = Candidate, R = unknown> {
   /** The op, the weight's shape and type, and the tokens or pixels of one sample: never the batch. */
   readonly key: string;
   /** The first is the one without measuring; no other needs more memory than it. */
-  readonly candidates: readonly Candidate<T>[];
+  readonly candidates: readonly C[];
   /** Multiply-adds for one sample. What is most work is measured first. */
   readonly work: number;
   /** Records the op for one sample, with operands of `rec` that hold anything. */
-  record(rec: Recorder, value: T): void;
+  record(rec: R, candidate: C): void;
 }
 
 /** A question that a recording could not answer. */

@@ -2,7 +2,7 @@
 import { Mutex } from "async-mutex";
 import crc32 from "crc-32";
 import { z } from "zod";
-import type { AdapterSummary } from "./device.ts";
+import type { AdapterSummary } from "./adapter.ts";
 import type { Question } from "./tuning.ts";
 
 /** Where the text is kept. */

@@ -1,6 +1,7 @@
-import type { Recorder } from "../gpu/program.ts";
+import type { Recorder } from "../gpu/recorder.ts";
 import type { PerSample, Tensor } from "../gpu/tensor.ts";
-import { attention, type AttentionOptions as OpOptions } from "../ops/attention.ts";
+import { attention } from "../ops/attention.ts";
+import type { AttentionOptions as OpOptions } from "../ops/support/attention_options.ts";
 import type { WeightPlan } from "../weights/plan.ts";
 import { Linear } from "./linear.ts";
 import { QkRmsNorm } from "./norms.ts";

@@ -1,4 +1,4 @@
-import type { Recorder } from "../gpu/program.ts";
+import type { Recorder } from "../gpu/recorder.ts";
 import type { Tensor } from "../gpu/tensor.ts";
 import { embedding } from "../ops/embedding.ts";
 import type { Parameter } from "../weights/parameter.ts";

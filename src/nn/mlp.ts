@@ -1,4 +1,4 @@
-import type { Recorder } from "../gpu/program.ts";
+import type { Recorder } from "../gpu/recorder.ts";
 import type { PerSample, Tensor } from "../gpu/tensor.ts";
 import type { Activation } from "../ops/linear.ts";
 import type { WeightPlan } from "../weights/plan.ts";

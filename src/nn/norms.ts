@@ -1,4 +1,4 @@
-import type { Recorder } from "../gpu/program.ts";
+import type { Recorder } from "../gpu/recorder.ts";
 import type { Tensor } from "../gpu/tensor.ts";
 import { groupNorm } from "../ops/group_norm.ts";
 import { layerNorm } from "../ops/layer_norm.ts";

@@ -1,6 +1,7 @@
 /** A network as something to call: programs by the shapes of its inputs, each recorded when needed. */
 import type { Gpu } from "../gpu/device.ts";
-import { copyTensor, type Program, type Recorder } from "../gpu/program.ts";
+import { copyTensor, type Program } from "../gpu/program.ts";
+import type { Recorder } from "../gpu/recorder.ts";
 import { ProgramCache } from "../gpu/program_cache.ts";
 import type { Tensor } from "../gpu/tensor.ts";
 

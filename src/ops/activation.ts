@@ -1,11 +1,11 @@
 import source from "../../kernels/activation.wgsl" with { type: "text" };
 import { flatGrid } from "../gpu/grid.ts";
 import { defineKernel } from "../gpu/kernel.ts";
-import type { Recorder } from "../gpu/program.ts";
+import type { Recorder } from "../gpu/recorder.ts";
 import { elements, type Tensor } from "../gpu/tensor.ts";
-import { checkTensor } from "./check.ts";
-import type { KernelUse } from "./kernel_use.ts";
-import { valueAlias, valueWidth } from "./values.ts";
+import { checkTensor } from "./support/check.ts";
+import type { KernelUse } from "./support/kernel_use.ts";
+import { valueAlias, valueWidth } from "./support/values.ts";
 
 /** transformers' names: "gelu" is exact (erf), "gelu_tanh" the approximation ("gelu_new"). */
 export type Activation = "silu" | "gelu" | "gelu_tanh" | "quick_gelu";

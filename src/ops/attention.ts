@@ -1,12 +1,13 @@
 import source from "../../kernels/attention.wgsl" with { type: "text" };
 import { defineKernel, type Specialisation } from "../gpu/kernel.ts";
-import type { Recorder } from "../gpu/program.ts";
+import type { Recorder } from "../gpu/recorder.ts";
 import { elements, type Tensor } from "../gpu/tensor.ts";
 import type { Candidate } from "../gpu/tuning.ts";
 import { attentionTile, attentionTileForm, fitsTile } from "./attention_tile.ts";
-import { attentionTexture, fitsTexture } from "./attention_texture.ts";
-import { headForm, headWidths } from "./chunk.ts";
-import type { KernelUse } from "./kernel_use.ts";
+import { attentionTexture, fitsTexture } from "./software/attention_texture.ts";
+import type { AttentionOptions, AttentionVariant } from "./support/attention_options.ts";
+import { headForm, headWidths } from "./support/chunk.ts";
+import type { KernelUse } from "./support/kernel_use.ts";
 
 const kernel = defineKernel("attention", source);
 const group = 64;
@@ -19,28 +20,6 @@ export const attentionUses: KernelUse[] = [{
     { override: { HAS_BIAS: true } },
   ],
 }];
-
-export interface AttentionOptions {
-  /**
-   * One or two [B, S_i, 3*H*D] f32: q | k | v along the last axis, each (H, D). Every query sees the
-   * keys of both, stream 0's first.
-   */
-  readonly streams: readonly Tensor[];
-  readonly heads: number;
-  readonly headDim: number;
-  /** Factor of the scores: 1 / sqrt(D), or 1 for T5. */
-  readonly scale: number;
-  /** Query i sees the keys j <= i; one stream only. */
-  readonly causal?: boolean;
-  /** [H, 2T-1] f32, added to score (i, j) at j - i + T - 1; one stream only. */
-  readonly relativeBias?: Tensor | undefined;
-  readonly label: string;
-  /** Which family of kernels; default: by the device's tuner. */
-  readonly variant?: AttentionVariant | undefined;
-}
-
-export const attentionVariants = ["rows", "texture", "tile"] as const;
-export type AttentionVariant = typeof attentionVariants[number];
 
 /** Multi-head attention over one stream, or two joined; one [B, S_i, H*D] for each stream. */
 export function attention(rec: Recorder, options: AttentionOptions): Tensor[] {
@@ -83,13 +62,15 @@ function rowsForm(headDim: number, causal: boolean, hasBias: boolean): Specialis
  */
 function chooseVariant(rec: Recorder, options: AttentionOptions): AttentionVariant {
   const { streams, heads, headDim, causal = false, relativeBias } = options;
-  const { isSoftware } = rec.gpu.adapter;
+  const isSoftware = rec.gpu.family === "software";
   if (isSoftware && fitsTexture(rec, options)) return "texture";
   const hasBias = relativeBias !== undefined;
-  const rows = { kernel, specialise: rowsForm(headDim, causal, hasBias) };
-  const candidates: Candidate<AttentionVariant>[] = [{ name: "rows", value: "rows", ...rows }];
+  const specialise = rowsForm(headDim, causal, hasBias);
+  const candidates: (Candidate & { readonly name: AttentionVariant })[] = [
+    { name: "rows", kernel, specialise },
+  ];
   if (!isSoftware && fitsTile(rec, headDim)) {
-    candidates.unshift({ name: "tile", value: "tile", ...attentionTileForm(headDim, hasBias) });
+    candidates.unshift({ name: "tile", ...attentionTileForm(headDim, hasBias) });
   }
   const tokens = streams.map(({ shape }) => shape[1]!);
   const total = tokens.reduce((sum, count) => sum + count, 0);
@@ -98,15 +79,15 @@ function chooseVariant(rec: Recorder, options: AttentionOptions): AttentionVaria
     key: `attention ${heads}x${headDim}${kind} @${tokens.join("+")}`,
     work: 2 * total * total * heads * headDim,
     candidates,
-    record: (trial, variant) => {
+    record: (trial, { name }) => {
       attention(trial, {
         ...options,
         streams: streams.map(({ shape, label }) => trial.alloc([1, ...shape.slice(1)], label)),
         relativeBias: relativeBias && trial.standIn(relativeBias),
-        variant,
+        variant: name,
       });
     },
-  });
+  }).name;
 }
 
 function check({ streams, heads, headDim, causal, relativeBias, label }: AttentionOptions): void {

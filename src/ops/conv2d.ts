@@ -1,23 +1,14 @@
-import type { Specialisation } from "../gpu/kernel.ts";
-import type { Recorder } from "../gpu/program.ts";
+import type { Recorder } from "../gpu/recorder.ts";
 import { elements, reshape, rowsOf, rowStride, type Tensor } from "../gpu/tensor.ts";
 import { add } from "./add.ts";
-import { conv2dTexture } from "./conv2d_texture.ts";
-import { type Conv2dVariant, likelyVariants, variants } from "./conv2d_variants.ts";
-import type { KernelUse } from "./kernel_use.ts";
-import type { MatrixPart } from "./matrix.ts";
+import { likelyVariants, variants } from "./conv2d_variants.ts";
+import type { Conv2dVariant } from "./support/conv2d_variant.ts";
+import { usesOf } from "./support/kernel_use.ts";
+import type { MatrixPart } from "./support/matrix.ts";
 import { resizeRows } from "./resize_rows.ts";
+import { conv2dTexture } from "./software/conv2d_texture.ts";
 
-export const conv2dUses: KernelUse[] = [...new Set(variants.map((variant) => variant.kernel))].map(
-  (kernel) => ({
-    kernel,
-    specialisations: variants.filter((variant) => variant.kernel === kernel).map(specialise),
-  }),
-);
-
-function specialise({ form, alias }: Conv2dVariant): Specialisation {
-  return { ...alias && { alias }, const: form };
-}
+export const conv2dUses = usesOf(variants);
 
 /** Convolution weights as the loader lays them out. */
 export interface ConvWeight {
@@ -112,7 +103,7 @@ export function conv2d(rec: Recorder, options: Conv2dOptions): Tensor {
     rec.dispatch({
       label: `conv2d/${label}`,
       kernel: variant.kernel,
-      specialise: specialise(variant),
+      specialise: variant.specialise,
       bindings: { x: wide, w: part.tensor, bias: wideBias, y },
       params,
       grid: [groupsM, groupsN],
@@ -132,12 +123,7 @@ function chooseVariant(rec: Recorder, options: Conv2dOptions, part: MatrixPart, 
   return rec.choose({
     key: `conv2d ${part.rows}x${channels} ${form} ${dtype} @${height}x${width}`,
     work: pixels * part.rows * kernel * kernel * channels,
-    candidates: likelyVariants(rec.gpu.adapter, shape).map((variant) => ({
-      name: variant.name,
-      value: variant,
-      kernel: variant.kernel,
-      specialise: specialise(variant),
-    })),
+    candidates: likelyVariants(rec.gpu, shape),
     record: (trial, variant) => {
       conv2d(trial, {
         ...options,

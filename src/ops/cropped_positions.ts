@@ -1,11 +1,11 @@
 import source from "../../kernels/cropped_positions.wgsl" with { type: "text" };
 import { flatGrid } from "../gpu/grid.ts";
 import { defineKernel } from "../gpu/kernel.ts";
-import type { Recorder } from "../gpu/program.ts";
+import type { Recorder } from "../gpu/recorder.ts";
 import type { Tensor } from "../gpu/tensor.ts";
-import { checkTable, tableStride } from "./check.ts";
-import type { KernelUse } from "./kernel_use.ts";
-import type { Matrix } from "./matrix.ts";
+import { checkTable, tableStride } from "./support/check.ts";
+import type { KernelUse } from "./support/kernel_use.ts";
+import type { Matrix } from "./support/matrix.ts";
 
 export interface CroppedPositionsOptions {
   /** (maxSize * maxSize, C), f32 or f16; C a multiple of 4. */

@@ -1,10 +1,10 @@
 import source from "../../kernels/gated_gelu.wgsl" with { type: "text" };
 import { flatGrid } from "../gpu/grid.ts";
 import { defineKernel } from "../gpu/kernel.ts";
-import type { Recorder } from "../gpu/program.ts";
+import type { Recorder } from "../gpu/recorder.ts";
 import { elements, type Tensor } from "../gpu/tensor.ts";
-import { checkChannels } from "./check.ts";
-import type { KernelUse } from "./kernel_use.ts";
+import { checkChannels } from "./support/check.ts";
+import type { KernelUse } from "./support/kernel_use.ts";
 
 export interface GatedGeluOptions {
   /** (..., 2F): T5's `wi_0` beside its `wi_1`; F a multiple of 4. */

@@ -1,17 +1,14 @@
 import applySource from "../../kernels/group_norm_apply.wgsl" with { type: "text" };
-import applyTextureSource from "../../kernels/group_norm_apply_texture.wgsl" with { type: "text" };
 import joinSource from "../../kernels/group_norm_join.wgsl" with { type: "text" };
 import stripsSource from "../../kernels/group_norm_strips.wgsl" with { type: "text" };
-import stripsTextureSource from "../../kernels/group_norm_strips_texture.wgsl" with {
-  type: "text",
-};
 import { flatGrid } from "../gpu/grid.ts";
-import { defineKernel, type Kernel, type Specialisation } from "../gpu/kernel.ts";
-import type { Recorder } from "../gpu/program.ts";
+import { defineKernel, type Kernel } from "../gpu/kernel.ts";
+import type { Dispatch } from "../gpu/program.ts";
+import type { Recorder } from "../gpu/recorder.ts";
 import type { Tensor } from "../gpu/tensor.ts";
-import { checkChannels, checkTensor } from "./check.ts";
-import type { KernelUse } from "./kernel_use.ts";
-import { copyRows, rowTexture } from "./texture_rows.ts";
+import { checkChannels, checkTensor } from "./support/check.ts";
+import { applyTexture, overTexturedStrips, stripsTexture } from "./software/group_norm_texture.ts";
+import type { KernelUse } from "./support/kernel_use.ts";
 
 export interface GroupNormOptions {
   /** (B, H, W, C); C a multiple of 4. */
@@ -32,11 +29,11 @@ const joinKernel = defineKernel("group_norm_join", joinSource);
 /** The passes over all pixels read x from buffers, or from textures where the device prefers them. */
 const stripsKernels = {
   buffer: defineKernel("group_norm_strips", stripsSource),
-  texture: defineKernel("group_norm_strips_texture", stripsTextureSource),
+  texture: stripsTexture,
 };
 const applyKernels = {
   buffer: defineKernel("group_norm_apply", applySource),
-  texture: defineKernel("group_norm_apply_texture", applyTextureSource),
+  texture: applyTexture,
 };
 
 /** Pixels that one invocation of the last pass handles, so that mean and scale are read rarely. */
@@ -59,9 +56,8 @@ export function groupNorm(rec: Recorder, options: GroupNormOptions): Tensor {
   const strip = Math.ceil(pixels / Math.min(512, Math.ceil(Math.sqrt(pixels))));
   const stripCount = Math.ceil(pixels / strip);
   const strips = rec.alloc([batch, stripCount, 2, channels], `${label}/strips`);
-  overStrips(rec, x, strip, {
+  overStrips(rec, x, strip, stripsKernels, {
     label: `groupNorm/${label}/strips`,
-    kernels: stripsKernels,
     bindings: { strips },
   });
 
@@ -82,69 +78,39 @@ export function groupNorm(rec: Recorder, options: GroupNormOptions): Tensor {
   });
 
   const y = rec.alloc(x.shape, label);
-  overStrips(rec, x, applyPixels, {
+  overStrips(rec, x, applyPixels, applyKernels, {
     label: `groupNorm/${label}`,
-    kernels: applyKernels,
     specialise: { override: { SILU: silu } },
     bindings: { moments, bias, y },
   });
   return y;
 }
 
-interface StripsPass {
-  readonly label: string;
-  readonly kernels: { readonly buffer: Kernel; readonly texture: Kernel };
-  readonly specialise?: Specialisation;
-  /** All but x. */
-  readonly bindings: Readonly<Record<string, Tensor>>;
-}
-
 /** An invocation for four channels of every strip of `strip` pixels of x [B, H, W, C]. */
-function overStrips(rec: Recorder, x: Tensor, strip: number, pass: StripsPass): void {
-  const { label, kernels, specialise = {}, bindings } = pass;
+function overStrips(
+  rec: Recorder,
+  x: Tensor,
+  strip: number,
+  kernels: { readonly buffer: Kernel; readonly texture: Kernel },
+  pass: Omit<Dispatch, "kernel" | "params" | "grid">,
+): void {
   const [batch, height, width, channels] = x.shape as [number, number, number, number];
-  const pixels = height * width;
   const channels4 = channels / 4;
+  const pixels = height * width;
   const perSample = Math.ceil(pixels / strip);
-  const strips = batch * perSample;
   const sizes = { pixels, channels4, strip_pixels: strip, strip_count: perSample };
-  if (!rec.gpu.prefersTextures || channels % 8 !== 0) {
-    rec.dispatch({
-      label,
-      kernel: kernels.buffer,
-      specialise,
-      bindings: { x, ...bindings },
-      params: { ...sizes, count: strips * channels4 },
-      grid: flatGrid(strips * channels4),
-    });
+  if (rec.gpu.prefersTextures && channels % 8 === 0) {
+    overTexturedStrips(rec, x, sizes, { ...pass, kernel: kernels.texture });
     return;
   }
-  /** Of all samples' pixels, the first of a strip. */
-  const firstPixel = (index: number) =>
-    Math.floor(index / perSample) * pixels + (index % perSample) * strip;
-  const layout = rowTexture(rec, channels, strip);
-  for (let first = 0; first < strips;) {
-    // As many strips as the texture holds; the last of a sample may be short.
-    let end = first + 1;
-    while (end < strips && firstPixel(end + 1) - firstPixel(first) <= layout.rowsAtOnce) end++;
-    const start = firstPixel(first);
-    copyRows(rec, x, layout, start, firstPixel(end) - start);
-    rec.dispatch({
-      label,
-      kernel: kernels.texture,
-      specialise,
-      bindings: { x: layout.texture, ...bindings },
-      params: {
-        ...sizes,
-        count: (end - first) * channels4,
-        first_strip: first,
-        first_pixel: start,
-        pixel_shift: layout.shift,
-      },
-      grid: flatGrid((end - first) * channels4),
-    });
-    first = end;
-  }
+  const count = batch * perSample * channels4;
+  rec.dispatch({
+    ...pass,
+    kernel: kernels.buffer,
+    bindings: { ...pass.bindings, x },
+    params: { ...sizes, count },
+    grid: flatGrid(count),
+  });
 }
 
 export const groupNormUses: readonly KernelUse[] = [

@@ -1,11 +1,11 @@
 import source from "../../kernels/guided_step.wgsl" with { type: "text" };
 import { flatGrid } from "../gpu/grid.ts";
 import { defineKernel } from "../gpu/kernel.ts";
-import type { Recorder } from "../gpu/program.ts";
+import type { Recorder } from "../gpu/recorder.ts";
 import { elements, type Tensor } from "../gpu/tensor.ts";
-import { checkTensor } from "./check.ts";
-import type { KernelUse } from "./kernel_use.ts";
-import { valueAlias, valueWidth } from "./values.ts";
+import { checkTensor } from "./support/check.ts";
+import type { KernelUse } from "./support/kernel_use.ts";
+import { valueAlias, valueWidth } from "./support/values.ts";
 
 /** What one sample's step does; see `kernels/guided_step.wgsl` for the formula. */
 export interface GuidedStepRecord {

@@ -1,11 +1,10 @@
 import workgroupSource from "../../kernels/layer_norm.wgsl" with { type: "text" };
 import rowSource from "../../kernels/layer_norm_row.wgsl" with { type: "text" };
 import { defineKernel } from "../gpu/kernel.ts";
-import type { Recorder } from "../gpu/program.ts";
+import type { Recorder } from "../gpu/recorder.ts";
 import { elements, type PerSample, type Tensor } from "../gpu/tensor.ts";
-import { checkChannels, checkPerSample, checkTensor } from "./check.ts";
-import type { KernelUse } from "./kernel_use.ts";
-import { type NormVariant, normVariant } from "./norm_variant.ts";
+import { checkChannels, checkPerSample, checkTensor } from "./support/check.ts";
+import type { KernelUse } from "./support/kernel_use.ts";
 
 export interface LayerNormOptions {
   /** (B, S, C), or (R, C) where nothing is per sample; C a multiple of 4. */
@@ -19,13 +18,12 @@ export interface LayerNormOptions {
   readonly shift?: PerSample | undefined;
   readonly eps: number;
   readonly label: string;
-  /** Default: what suits the adapter. */
-  readonly variant?: NormVariant;
 }
 
+/** An invocation a row on software adapters, a workgroup a row on GPUs. */
 const kernels = {
-  row: defineKernel("layer_norm_row", rowSource),
-  workgroup: defineKernel("layer_norm", workgroupSource),
+  software: defineKernel("layer_norm_row", rowSource),
+  gpu: defineKernel("layer_norm", workgroupSource),
 };
 
 /** Rows of an invocation of the row kernel. */
@@ -43,14 +41,16 @@ export function layerNorm(rec: Recorder, options: LayerNormOptions): Tensor {
   if (scale) checkPerSample("layerNorm", "scale", scale, samples, channels);
   if (shift) checkPerSample("layerNorm", "shift", shift, samples, channels);
 
-  const variant = options.variant ?? normVariant(rec.gpu);
+  const { family } = rec.gpu;
   const perSample = rows / samples;
-  const groups = variant === "row" ? Math.ceil(perSample / (16 * rowsPerInvocation)) : perSample;
+  const groups = family === "software"
+    ? Math.ceil(perSample / (16 * rowsPerInvocation))
+    : perSample;
   const y = rec.alloc(x.shape, label);
   const absent = rec.gpu.absent;
   rec.dispatch({
     label: `layerNorm/${label}`,
-    kernel: kernels[variant],
+    kernel: kernels[family],
     specialise: { override: { HAS_WEIGHT: !!weight, HAS_BIAS: !!bias, MODULATED: !!scale } },
     bindings: {
       x,

@@ -1,33 +1,19 @@
-import type { Specialisation } from "../gpu/kernel.ts";
-import type { Recorder } from "../gpu/program.ts";
-import { blockValues, quantBits, type WeightDType } from "../gpu/quantized.ts";
+import type { Recorder } from "../gpu/recorder.ts";
+import { blockValues } from "../gpu/quantized.ts";
 import { elements, type PerSample, reshape, rowStride, type Tensor } from "../gpu/tensor.ts";
 import { add } from "./add.ts";
-import type { KernelUse } from "./kernel_use.ts";
-import { linearTexture } from "./linear_texture.ts";
-import { likelyVariants, type LinearVariant, variants } from "./linear_variants.ts";
-import { type Matrix, type MatrixPart, weightDType } from "./matrix.ts";
+import { usesOf } from "./support/kernel_use.ts";
+import type { LinearVariant } from "./support/linear_variant.ts";
+import { linearTexture } from "./software/linear_texture.ts";
+import { likelyVariants, variants } from "./linear_variants.ts";
+import { type Matrix, type MatrixPart, weightDType } from "./support/matrix.ts";
 import { resizeRows } from "./resize_rows.ts";
 
 /** Order: the kernels' `activation`. */
 export const activations = ["none", "gelu_tanh", "gelu", "quick_gelu", "silu"] as const;
 export type Activation = typeof activations[number];
 
-/** The kernels' WEIGHT_BITS. */
-const weightBits: Readonly<Record<WeightDType, number>> = { f32: 32, f16: 16, ...quantBits };
-
-export const linearUses: KernelUse[] = [...new Set(variants.map((variant) => variant.kernel))].map(
-  (kernel) => ({
-    kernel,
-    specialisations: variants.filter((variant) => variant.kernel === kernel).flatMap((variant) =>
-      variant.dtypes.map((dtype) => specialise(variant, dtype))
-    ),
-  }),
-);
-
-function specialise({ form, alias }: LinearVariant, dtype: WeightDType): Specialisation {
-  return { ...alias && { alias }, const: { ...form, WEIGHT_BITS: weightBits[dtype] } };
-}
+export const linearUses = usesOf(variants);
 
 export interface LinearOptions {
   /** [B, ..., K] f32. */
@@ -99,13 +85,12 @@ export function linear(rec: Recorder, options: LinearOptions): Tensor {
   for (const part of textured ? [] : weight.parts) {
     const { tensor, quantized } = part;
     const w = quantized ? tensor : widened(tensor, weight.rowStride ?? stride, stride, "weight");
-    const dtype = weightDType(part);
     const variant = options.variant ?? chooseVariant(rec, options, { ...part, tensor: w });
     const { lanesN, groupsM, groupsN } = variant.layout(rows, part.rows);
     rec.dispatch({
       label: `linear/${label}`,
       kernel: variant.kernel,
-      specialise: specialise(variant, dtype),
+      specialise: variant.specialise,
       bindings: {
         x: wide,
         w,
@@ -147,12 +132,7 @@ function chooseVariant(rec: Recorder, options: LinearOptions, part: MatrixPart):
   return rec.choose({
     key: `linear ${part.rows}x${inputs} ${dtype} @${rowsPerSample}`,
     work: rowsPerSample * part.rows * inputs,
-    candidates: likelyVariants(rec.gpu.adapter, shape).map((variant) => ({
-      name: variant.name,
-      value: variant,
-      kernel: variant.kernel,
-      specialise: specialise(variant, dtype),
-    })),
+    candidates: likelyVariants(rec.gpu, shape),
     record: (trial, variant) => {
       const parts = [{ ...part, tensor: trial.standIn(part.tensor), rowStart: 0 }];
       linear(trial, {

@@ -3,7 +3,7 @@
  * with both WGSL compilers. One line an op.
  */
 import { attentionUses } from "./attention.ts";
-import { attentionTextureUses } from "./attention_texture.ts";
+import { attentionTextureUses } from "./software/attention_texture.ts";
 import { attentionTileUses } from "./attention_tile.ts";
 import { qkRmsNormUses } from "./qk_rms_norm.ts";
 import { softmaxRowsUses } from "./softmax_rows.ts";
@@ -27,11 +27,11 @@ import { rmsNormUses } from "./rms_norm.ts";
 import { timestepEmbeddingUses } from "./timestep_embedding.ts";
 import { toRgba8Uses } from "./to_rgba8.ts";
 import { unpatchifyUses } from "./unpatchify.ts";
-import type { KernelUse } from "./kernel_use.ts";
+import type { KernelUse } from "./support/kernel_use.ts";
 import { conv2dUses } from "./conv2d.ts";
-import { conv2dTextureUses } from "./conv2d_texture.ts";
+import { conv2dTextureUses } from "./software/conv2d_texture.ts";
 import { linearUses } from "./linear.ts";
-import { linearTextureUses } from "./linear_texture.ts";
+import { linearTextureUses } from "./software/linear_texture.ts";
 import { resizeRowsUses } from "./resize_rows.ts";
 
 export const kernelUses: readonly KernelUse[] = [

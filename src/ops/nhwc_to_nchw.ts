@@ -1,10 +1,10 @@
 import source from "../../kernels/nhwc_to_nchw.wgsl" with { type: "text" };
 import { flatGrid } from "../gpu/grid.ts";
 import { defineKernel } from "../gpu/kernel.ts";
-import type { Recorder } from "../gpu/program.ts";
+import type { Recorder } from "../gpu/recorder.ts";
 import { elements, type Tensor } from "../gpu/tensor.ts";
-import { checkTensor } from "./check.ts";
-import type { KernelUse } from "./kernel_use.ts";
+import { checkTensor } from "./support/check.ts";
+import type { KernelUse } from "./support/kernel_use.ts";
 
 export interface NhwcToNchwOptions {
   /** (B, H, W, C) */

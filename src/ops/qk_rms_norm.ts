@@ -1,9 +1,9 @@
 import source from "../../kernels/qk_rms_norm.wgsl" with { type: "text" };
 import { defineKernel, type Specialisation } from "../gpu/kernel.ts";
-import type { Recorder } from "../gpu/program.ts";
+import type { Recorder } from "../gpu/recorder.ts";
 import { elements, type Tensor } from "../gpu/tensor.ts";
-import { headForm, headWidths } from "./chunk.ts";
-import type { KernelUse } from "./kernel_use.ts";
+import { headForm, headWidths } from "./support/chunk.ts";
+import type { KernelUse } from "./support/kernel_use.ts";
 
 const kernel = defineKernel("qk_rms_norm", source);
 

@@ -1,9 +1,9 @@
 import source from "../../kernels/resize_rows.wgsl" with { type: "text" };
 import { flatGrid } from "../gpu/grid.ts";
 import { defineKernel } from "../gpu/kernel.ts";
-import type { Recorder } from "../gpu/program.ts";
+import type { Recorder } from "../gpu/recorder.ts";
 import { elements, type Tensor } from "../gpu/tensor.ts";
-import type { KernelUse } from "./kernel_use.ts";
+import type { KernelUse } from "./support/kernel_use.ts";
 
 const kernel = defineKernel("resize_rows", source);
 

@@ -1,11 +1,10 @@
 import workgroupSource from "../../kernels/rms_norm.wgsl" with { type: "text" };
 import rowSource from "../../kernels/rms_norm_row.wgsl" with { type: "text" };
 import { defineKernel } from "../gpu/kernel.ts";
-import type { Recorder } from "../gpu/program.ts";
+import type { Recorder } from "../gpu/recorder.ts";
 import { elements, type Tensor } from "../gpu/tensor.ts";
-import { checkChannels, checkTensor } from "./check.ts";
-import type { KernelUse } from "./kernel_use.ts";
-import { type NormVariant, normVariant } from "./norm_variant.ts";
+import { checkChannels, checkTensor } from "./support/check.ts";
+import type { KernelUse } from "./support/kernel_use.ts";
 
 export interface RmsNormOptions {
   /** (..., C); C a multiple of 4. */
@@ -14,13 +13,12 @@ export interface RmsNormOptions {
   readonly weight: Tensor;
   readonly eps: number;
   readonly label: string;
-  /** Default: what suits the adapter. */
-  readonly variant?: NormVariant;
 }
 
+/** An invocation a row on software adapters, a workgroup a row on GPUs. */
 const kernels = {
-  row: defineKernel("rms_norm_row", rowSource),
-  workgroup: defineKernel("rms_norm", workgroupSource),
+  software: defineKernel("rms_norm_row", rowSource),
+  gpu: defineKernel("rms_norm", workgroupSource),
 };
 
 /** Rows of a workgroup of the row kernel: 16 invocations with two rows each. */
@@ -32,14 +30,14 @@ export function rmsNorm(rec: Recorder, options: RmsNormOptions): Tensor {
   const channels = checkChannels("rmsNorm", "x", x);
   checkTensor("rmsNorm", "weight", weight, [channels]);
   const rows = elements(x.shape) / channels;
-  const variant = options.variant ?? normVariant(rec.gpu);
+  const { family } = rec.gpu;
   const y = rec.alloc(x.shape, label);
   rec.dispatch({
     label: `rmsNorm/${label}`,
-    kernel: kernels[variant],
+    kernel: kernels[family],
     bindings: { x, weight, y },
-    params: { ...variant === "row" && { rows }, channels4: channels / 4, eps },
-    grid: variant === "row" ? [Math.ceil(rows / rowsPerWorkgroup)] : [rows],
+    params: { ...family === "software" && { rows }, channels4: channels / 4, eps },
+    grid: family === "software" ? [Math.ceil(rows / rowsPerWorkgroup)] : [rows],
   });
   return y;
 }

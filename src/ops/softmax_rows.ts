@@ -1,9 +1,9 @@
 import source from "../../kernels/softmax_rows.wgsl" with { type: "text" };
 import { defineKernel } from "../gpu/kernel.ts";
-import type { Recorder } from "../gpu/program.ts";
+import type { Recorder } from "../gpu/recorder.ts";
 import { elements, type Tensor } from "../gpu/tensor.ts";
-import { chunkForm } from "./chunk.ts";
-import type { KernelUse } from "./kernel_use.ts";
+import { chunkForm } from "./support/chunk.ts";
+import type { KernelUse } from "./support/kernel_use.ts";
 
 const kernel = defineKernel("softmax_rows", source);
 

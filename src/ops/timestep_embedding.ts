@@ -1,11 +1,10 @@
 import source from "../../kernels/timestep_embedding.wgsl" with { type: "text" };
-import type { Gpu } from "../gpu/device.ts";
 import { flatGrid } from "../gpu/grid.ts";
 import { defineKernel } from "../gpu/kernel.ts";
-import type { Recorder } from "../gpu/program.ts";
+import type { Recorder, RecordingDevice } from "../gpu/recorder.ts";
 import type { Tensor } from "../gpu/tensor.ts";
-import { checkTensor } from "./check.ts";
-import type { KernelUse } from "./kernel_use.ts";
+import { checkTensor } from "./support/check.ts";
+import type { KernelUse } from "./support/kernel_use.ts";
 
 export interface TimestepEmbeddingOptions {
   /** f32 (B), as the scheduler gives them: sigma * 1000, not rounded. */
@@ -19,7 +18,7 @@ const kernel = defineKernel("timestep_embedding", source);
 const maxPeriod = 10000;
 
 /** A few hundred bytes a device, kept as long as the device lives. */
-const tables = new WeakMap<Gpu, Map<number, Tensor>>();
+const tables = new WeakMap<RecordingDevice, Map<number, Tensor>>();
 
 /** Sinusoidal features (B, dim): diffusers' `Timesteps(dim, flip_sin_to_cos=True, 0)`. */
 export function timestepEmbedding(rec: Recorder, options: TimestepEmbeddingOptions): Tensor {
@@ -50,7 +49,7 @@ export function frequencies(half: number): Float32Array<ArrayBuffer> {
   });
 }
 
-function frequencyTable(gpu: Gpu, half: number): Tensor {
+function frequencyTable(gpu: RecordingDevice, half: number): Tensor {
   let known = tables.get(gpu);
   if (!known) tables.set(gpu, known = new Map());
   let table = known.get(half);

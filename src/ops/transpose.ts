@@ -1,9 +1,9 @@
 import source from "../../kernels/transpose.wgsl" with { type: "text" };
 import { defineKernel } from "../gpu/kernel.ts";
-import type { Recorder } from "../gpu/program.ts";
+import type { Recorder } from "../gpu/recorder.ts";
 import { rowStride, type Tensor } from "../gpu/tensor.ts";
-import type { KernelUse } from "./kernel_use.ts";
-import type { Matrix } from "./matrix.ts";
+import type { KernelUse } from "./support/kernel_use.ts";
+import type { Matrix } from "./support/matrix.ts";
 
 const kernel = defineKernel("transpose", source);
 

@@ -1,7 +1,7 @@
-import type { Recorder } from "../gpu/program.ts";
+import type { Recorder } from "../gpu/recorder.ts";
 import type { Tensor } from "../gpu/tensor.ts";
 import { linear } from "./linear.ts";
-import { matrixOf } from "./matrix.ts";
+import { matrixOf } from "./support/matrix.ts";
 import { softmaxRows } from "./softmax_rows.ts";
 import { transpose } from "./transpose.ts";
 

@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { prepareAdapter } from "../../adapter.ts";
 import { openGpu } from "../../src/gpu/device.ts";
-import type { Recorder } from "../../src/gpu/program.ts";
+import type { Recorder } from "../../src/gpu/recorder.ts";
 import type { Tensor } from "../../src/gpu/tensor.ts";
 import { add } from "../../src/ops/add.ts";
 import { fill } from "../../src/ops/fill.ts";

@@ -3,8 +3,9 @@ import assert from "node:assert/strict";
 import { DeviceBench } from "../../src/gpu/device_bench.ts";
 import { dryGpu } from "../../src/gpu/dry_device.ts";
 import { defineKernel } from "../../src/gpu/kernel.ts";
-import type { Recorder } from "../../src/gpu/program.ts";
+import type { Recorder } from "../../src/gpu/recorder.ts";
 import { Tuner } from "../../src/gpu/tuner.ts";
+import type { Candidate } from "../../src/gpu/tuning.ts";
 import type { Tensor } from "../../src/gpu/tensor.ts";
 import { TuningCache } from "../../src/gpu/tuning_cache.ts";
 import { gpu } from "../gpu.ts";
@@ -47,17 +48,16 @@ function count(rec: Recorder, y: Tensor, form: Form): void {
 /** Records like a network does: the op asks, and takes what it is told. */
 function record(rec: Recorder, names: readonly Form[]): Form {
   const y = rec.alloc([1024], "y");
-  const form = rec.choose<Form>({
+  const form = rec.choose<Candidate & { name: Form }>({
     key: `count ${names}`,
     work: 1024,
     candidates: names.map((name) => ({
       name,
-      value: name,
       kernel: forms[name].kernel,
       specialise: { const: { STEPS: forms[name].steps } },
     })),
-    record: (trial, value) => count(trial, trial.standIn(y), value),
-  });
+    record: (trial, { name }) => count(trial, trial.standIn(y), name),
+  }).name;
   count(rec, y, form);
   return form;
 }

@@ -154,7 +154,7 @@ Deno.test("a buffer past the device's limit is out of memory", () => {
 
 Deno.test("no adapter is an error that says what to install", async () => {
   const none = { requestAdapter: () => Promise.resolve(null) } as unknown as GPU;
-  await assert.rejects(openGpu(none), (error) => {
+  await assert.rejects(openGpu({ api: none }), (error) => {
     assert.ok(error instanceof DeviceUnavailableError);
     assert.match(error.message, /install a Vulkan, Metal or DirectX 12 driver/);
     return true;

@@ -2,7 +2,8 @@
 import assert from "node:assert/strict";
 import { dryGpu } from "../../src/gpu/dry_device.ts";
 import { defineKernel } from "../../src/gpu/kernel.ts";
-import type { Program, Recorder } from "../../src/gpu/program.ts";
+import type { Program } from "../../src/gpu/program.ts";
+import type { Recorder } from "../../src/gpu/recorder.ts";
 import type { Tensor } from "../../src/gpu/tensor.ts";
 import { textureExtent } from "../../src/gpu/texture.ts";
 import { gpu, input } from "../gpu.ts";

@@ -15,7 +15,6 @@ function question(key = "linear 8x8 f16 @4", names = ["first", "second", "third"
     work: 1000,
     candidates: names.map((name) => ({
       name,
-      value: name,
       kernel: defineKernel(name, `// ${name}`),
       specialise: { const: { TILE: 4 } },
     })),

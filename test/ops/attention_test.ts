@@ -1,5 +1,9 @@
 import assert from "node:assert/strict";
-import { attention, type AttentionVariant, attentionVariants } from "../../src/ops/attention.ts";
+import { attention } from "../../src/ops/attention.ts";
+import {
+  type AttentionVariant,
+  attentionVariants,
+} from "../../src/ops/support/attention_options.ts";
 import { assertClose, gpu, input, random, run } from "../gpu.ts";
 import { attention as reference } from "../reference/attention.ts";
 import { tolerance } from "../tolerance.ts";

@@ -4,7 +4,7 @@
  */
 import assert from "node:assert/strict";
 import { Gpu } from "../../src/gpu/device.ts";
-import type { Recorder } from "../../src/gpu/program.ts";
+import type { Recorder } from "../../src/gpu/recorder.ts";
 import type { Tensor } from "../../src/gpu/tensor.ts";
 import type { KernelChooser } from "../../src/gpu/tuning.ts";
 import { attention } from "../../src/ops/attention.ts";
@@ -123,7 +123,7 @@ async function compareAll(on: Gpu, c: Case): Promise<string[]> {
 }
 
 const software = gpu;
-const hardware = new Gpu(gpu.device, { ...gpu.adapter, isSoftware: false });
+const hardware = new Gpu(gpu.device, gpu.adapter, "gpu");
 
 /** Two tiles, and both again with f16 weights left f16. */
 const groups = gpu.adapter.shaderF16 ? 4 : 2;

@@ -6,7 +6,7 @@ import { conv2dReference, enlarge } from "../reference/conv2d.ts";
 import { tolerance } from "../tolerance.ts";
 
 /** The same device under the name of a real GPU: its kernels run on the software adapter as well. */
-const hardware = new Gpu(gpu.device, { ...gpu.adapter, isSoftware: false });
+const hardware = new Gpu(gpu.device, gpu.adapter, "gpu");
 
 type Shape = [number, number, number, number];
 

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { embedding } from "../../src/ops/embedding.ts";
-import type { Matrix } from "../../src/ops/matrix.ts";
+import type { Matrix } from "../../src/ops/support/matrix.ts";
 import { assertClose, gpu, input, matrix, random, run } from "../gpu.ts";
 import { embedding as reference } from "../reference/embedding.ts";
 import { tolerance } from "../tolerance.ts";

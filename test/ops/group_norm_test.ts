@@ -9,7 +9,7 @@ const eps = 1e-6;
 const label = "test";
 
 /** The same device under the name of a real GPU: x stays in buffers. */
-const hardware = new Gpu(gpu.device, { ...gpu.adapter, isSoftware: false });
+const hardware = new Gpu(gpu.device, gpu.adapter, "gpu");
 
 const run = (options: GroupNormOptions, on = gpu) => runOn((rec) => groupNorm(rec, options), on);
 

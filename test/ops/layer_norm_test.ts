@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { Gpu } from "../../src/gpu/device.ts";
 import type { Tensor } from "../../src/gpu/tensor.ts";
 import { layerNorm } from "../../src/ops/layer_norm.ts";
 import { assertClose, gpu, input, random, run } from "../gpu.ts";
@@ -7,7 +8,7 @@ import { tolerance } from "../tolerance.ts";
 
 const eps = 1e-6;
 const label = "test";
-const variants = ["row", "workgroup"] as const;
+const families = (["gpu", "software"] as const).map((f) => new Gpu(gpu.device, gpu.adapter, f));
 
 for (
   const [batch, tokens, channels] of [
@@ -21,8 +22,8 @@ for (
   ] as const
 ) {
   for (const form of ["plain", "weight", "bias", "affine", "modulated", "all"] as const) {
-    for (const variant of variants) {
-      Deno.test(`layerNorm [${batch}, ${tokens}, ${channels}] ${form}, ${variant}`, async () => {
+    for (const on of families) {
+      Deno.test(`layerNorm [${batch}, ${tokens}, ${channels}] ${form}, ${on.family}`, async () => {
         const shape = [batch, tokens, channels];
         const x = random(batch * tokens * channels, 1, 3).map((v) => v + 0.5);
         const weight = ["weight", "affine", "all"].includes(form) ? random(channels, 2) : undefined;
@@ -53,34 +54,31 @@ for (
             scale: modulated ? { tensor, offset: 4 * channels, stride } : undefined,
             eps,
             label,
-            variant,
-          })
-        );
+          }), on);
         assertClose(actual, expected, tolerance.op);
       });
     }
   }
 }
 
-for (const variant of variants) {
-  Deno.test(`layerNorm keeps its precision far from zero, ${variant}`, async () => {
+for (const on of families) {
+  Deno.test(`layerNorm keeps its precision far from zero, ${on.family}`, async () => {
     const channels = 1024;
     // Values whose squares' mean would cancel: 1000 +- 0.5, exact in f32.
     const x = Float32Array.from(random(channels, 5), (v) => 1000 + Math.round(v * 512) / 1024);
     const expected = reference({ x, rows: 1, channels, eps });
-    const actual = await run((rec) =>
-      layerNorm(rec, { x: input(x, [1, channels]), eps, label, variant })
+    const actual = await run(
+      (rec) => layerNorm(rec, { x: input(x, [1, channels]), eps, label }),
+      on,
     );
     assertClose(actual, expected, tolerance.op);
   });
 
-  Deno.test(`layerNorm of a sample does not depend on the batch around it, ${variant}`, async () => {
+  Deno.test(`layerNorm of a sample does not depend on the batch around it, ${on.family}`, async () => {
     const [tokens, channels] = [33, 132];
     const x = random(3 * tokens * channels, 6);
     const norm = (data: Float32Array<ArrayBuffer>, batch: number) =>
-      run((rec) =>
-        layerNorm(rec, { x: input(data, [batch, tokens, channels]), eps, label, variant })
-      );
+      run((rec) => layerNorm(rec, { x: input(data, [batch, tokens, channels]), eps, label }), on);
     const together = await norm(x, 3);
     for (let sample = 0; sample < 3; sample++) {
       const range = [sample * tokens * channels, (sample + 1) * tokens * channels] as const;

@@ -1,10 +1,10 @@
 /** Products with weights of 8-bit and 4-bit blocks: every family of kernels, in buffers and textures. */
 import assert from "node:assert/strict";
 import { Gpu } from "../../src/gpu/device.ts";
-import type { Recorder } from "../../src/gpu/program.ts";
+import type { Recorder } from "../../src/gpu/recorder.ts";
 import { quantBits, type QuantType } from "../../src/gpu/quantized.ts";
 import { activations, linear, type LinearOptions } from "../../src/ops/linear.ts";
-import type { Matrix } from "../../src/ops/matrix.ts";
+import type { Matrix } from "../../src/ops/support/matrix.ts";
 import { quantize, type QuantizedRows } from "../../src/weights/quantize.ts";
 import { allocateQuantized, writeQuantized } from "../../src/weights/quantized_part.ts";
 import { assertClose, copyOf, gpu, input, random, run as runOn } from "../gpu.ts";
@@ -13,7 +13,7 @@ import { tolerance } from "../tolerance.ts";
 
 const types = ["q8_0", "q4_0"] as const;
 /** The same device under the name of a real GPU: its kernels run on the software adapter as well. */
-const hardware = new Gpu(gpu.device, { ...gpu.adapter, isSoftware: false });
+const hardware = new Gpu(gpu.device, gpu.adapter, "gpu");
 
 /** Where the weight lies, and on which device's kernels it is multiplied with. */
 const families = [

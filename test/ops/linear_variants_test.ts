@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { Gpu } from "../../src/gpu/device.ts";
-import type { Recorder } from "../../src/gpu/program.ts";
+import type { Recorder } from "../../src/gpu/recorder.ts";
 import { activations, linear, type LinearOptions } from "../../src/ops/linear.ts";
 import { likelyVariants } from "../../src/ops/linear_variants.ts";
 import { assertClose, copyOf, gpu, input, matrix, random, run as runOn } from "../gpu.ts";
@@ -8,7 +8,7 @@ import { linearReference } from "../reference/linear.ts";
 import { tolerance } from "../tolerance.ts";
 
 /** The same device under the name of a real GPU: its kernels run on the software adapter as well. */
-const hardware = new Gpu(gpu.device, { ...gpu.adapter, isSoftware: false });
+const hardware = new Gpu(gpu.device, gpu.adapter, "gpu");
 
 function run(on: Gpu, { into, ...options }: Omit<LinearOptions, "label">): Promise<Float32Array> {
   const build = (rec: Recorder) =>
@@ -112,11 +112,11 @@ Deno.test("linear on GPUs gives a sample the same bits alone and in a batch", as
 });
 
 Deno.test("the batch changes likely variants only for single rows", () => {
-  for (const isSoftware of [true, false]) {
-    const adapter = { ...gpu.adapter, isSoftware };
+  const { adapter } = gpu;
+  for (const family of ["gpu", "software"] as const) {
     for (const rowsPerSample of [2, 64, 410, 4096]) {
       const names = [1, 2, 16].map((batch) =>
-        likelyVariants(adapter, {
+        likelyVariants({ family, adapter }, {
           rows: batch * rowsPerSample,
           rowsPerSample,
           columns: 1536,

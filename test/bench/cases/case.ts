@@ -1,5 +1,5 @@
 /** One computation of the networks, for our kernels and as an ONNX graph of standard operators. */
-import type { Recorder } from "../../../src/gpu/program.ts";
+import type { Recorder } from "../../../src/gpu/recorder.ts";
 import type { Tensor } from "../../../src/gpu/tensor.ts";
 import type { GraphBuilder, Value } from "../../../src/backends/onnx/export/graph.ts";
 import type { WeightPlan } from "../../../src/weights/plan.ts";

@@ -2,7 +2,7 @@
  * CLIPTextModelWithProjection (transformers `modeling_clip.py`): token ids to the hidden states that
  * SD3 uses (the last but one or an earlier one, without final norm) and to the projected text embedding.
  */
-import type { Recorder } from "../../../gpu/program.ts";
+import type { Recorder } from "../../../gpu/recorder.ts";
 import type { Tensor } from "../../../gpu/tensor.ts";
 import { SelfAttention } from "../../../nn/attention.ts";
 import { Embedding } from "../../../nn/embedding.ts";

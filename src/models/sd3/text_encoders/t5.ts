@@ -3,7 +3,7 @@
  * lets padding be attended to.
  */
 import type { Gpu } from "../../../gpu/device.ts";
-import type { Recorder } from "../../../gpu/program.ts";
+import type { Recorder } from "../../../gpu/recorder.ts";
 import type { Tensor } from "../../../gpu/tensor.ts";
 import { SelfAttention } from "../../../nn/attention.ts";
 import { Embedding } from "../../../nn/embedding.ts";

@@ -2,7 +2,7 @@
  * What enters the blocks (diffusers `embeddings.py`): patches with the cropped positional table, the
  * projected context, and the conditioning vector of timestep and pooled text.
  */
-import type { Recorder } from "../../../gpu/program.ts";
+import type { Recorder } from "../../../gpu/recorder.ts";
 import type { Tensor } from "../../../gpu/tensor.ts";
 import { Linear } from "../../../nn/linear.ts";
 import { Mlp } from "../../../nn/mlp.ts";

@@ -2,7 +2,7 @@
  * One JointTransformerBlock (diffusers `attention.py`; MMDiT of arXiv:2403.03206, MMDiT-X where
  * `dual`): image and context streams with their own weights, joined in attention.
  */
-import type { Recorder } from "../../../gpu/program.ts";
+import type { Recorder } from "../../../gpu/recorder.ts";
 import type { PerSample, Tensor } from "../../../gpu/tensor.ts";
 import { AttentionProjections } from "../../../nn/attention.ts";
 import { Mlp } from "../../../nn/mlp.ts";

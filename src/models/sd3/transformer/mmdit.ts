@@ -2,7 +2,7 @@
  * SD3Transformer2DModel (diffusers `transformer_sd3.py`): one velocity prediction. All three shapes
  * (SD3-medium, SD3.5-large, SD3.5-medium) are this one class; the config decides.
  */
-import type { Recorder } from "../../../gpu/program.ts";
+import type { Recorder } from "../../../gpu/recorder.ts";
 import type { Tensor } from "../../../gpu/tensor.ts";
 import type { TransformerConfig } from "../configs.ts";
 import { Linear } from "../../../nn/linear.ts";

@@ -3,7 +3,7 @@
  * `temb` only, so the `norm*.linear` layers of all blocks are laid one below the other and computed
  * at once; blocks then read their vectors by offset.
  */
-import type { Recorder } from "../../../gpu/program.ts";
+import type { Recorder } from "../../../gpu/recorder.ts";
 import type { PerSample, Tensor } from "../../../gpu/tensor.ts";
 import { Linear } from "../../../nn/linear.ts";
 import { activation } from "../../../ops/activation.ts";

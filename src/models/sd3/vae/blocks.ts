@@ -1,5 +1,5 @@
 /** What the decoder and the encoder of AutoencoderKL share (diffusers `resnet.py`, `unet_2d_blocks.py`). NHWC. */
-import type { Recorder } from "../../../gpu/program.ts";
+import type { Recorder } from "../../../gpu/recorder.ts";
 import { reshape, type Tensor } from "../../../gpu/tensor.ts";
 import { Conv2d } from "../../../nn/conv2d.ts";
 import { Linear } from "../../../nn/linear.ts";

@@ -1,5 +1,5 @@
 /** The decoder of AutoencoderKL (diffusers `vae.py`): latents to an image in [-1, 1]. */
-import type { Recorder } from "../../../gpu/program.ts";
+import type { Recorder } from "../../../gpu/recorder.ts";
 import type { Tensor } from "../../../gpu/tensor.ts";
 import { Conv2d } from "../../../nn/conv2d.ts";
 import { GroupNorm } from "../../../nn/norms.ts";

@@ -1,5 +1,5 @@
 /** The encoder of AutoencoderKL (diffusers `vae.py`): an image to the moments of its latents. */
-import type { Recorder } from "../../../gpu/program.ts";
+import type { Recorder } from "../../../gpu/recorder.ts";
 import type { Tensor } from "../../../gpu/tensor.ts";
 import { Conv2d } from "../../../nn/conv2d.ts";
 import { GroupNorm } from "../../../nn/norms.ts";

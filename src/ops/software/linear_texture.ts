@@ -1,11 +1,12 @@
-import source from "../../kernels/linear_texture.wgsl" with { type: "text" };
-import quantizedSource from "../../kernels/linear_texture_quantized.wgsl" with { type: "text" };
-import { defineKernel, type Specialisation } from "../gpu/kernel.ts";
-import type { Recorder } from "../gpu/program.ts";
-import { quantBits, type QuantType } from "../gpu/quantized.ts";
-import type { Tensor } from "../gpu/tensor.ts";
-import type { KernelUse } from "./kernel_use.ts";
-import { type MatrixPart, weightDType } from "./matrix.ts";
+import source from "../../../kernels/linear_texture.wgsl" with { type: "text" };
+import quantizedSource from "../../../kernels/linear_texture_quantized.wgsl" with { type: "text" };
+import { defineKernel, type Specialisation } from "../../gpu/kernel.ts";
+import type { Recorder } from "../../gpu/recorder.ts";
+import { quantBits, type QuantType } from "../../gpu/quantized.ts";
+import type { Tensor } from "../../gpu/tensor.ts";
+import type { Candidate } from "../../gpu/tuning.ts";
+import type { KernelUse } from "../support/kernel_use.ts";
+import { type MatrixPart, weightDType } from "../support/matrix.ts";
 import { copyRows, rowTexture } from "./texture_rows.ts";
 
 const kernel = defineKernel("linear_texture", source);
@@ -36,6 +37,10 @@ export const linearTextureUses: KernelUse[] = [
     specialisations: allTiles.flatMap((tile) => [form(tile, "q8_0"), form(tile, "q4_0")]),
   },
 ];
+
+interface TileCandidate extends Candidate {
+  readonly tile: Tile;
+}
 
 function form([threadM, threadN]: Tile, type?: QuantType): Specialisation {
   return { const: { THREAD_M: threadM, THREAD_N: threadN, ...type && { BITS: quantBits[type] } } };
@@ -122,13 +127,13 @@ function chooseTile(rec: Recorder, options: LinearTextureOptions, part: MatrixPa
   return rec.choose({
     key: `linear ${part.rows}x${inputs} ${weightDType(part)} texture @${rows}`,
     work: rows * part.rows * inputs,
-    candidates: likelyTiles(rows, part.rows, inputs).map((name) => ({
+    candidates: likelyTiles(rows, part.rows, inputs).map((name): TileCandidate => ({
       name,
-      value: tiles[name] as Tile,
+      tile: tiles[name],
       kernel: part.quantized ? quantizedKernel : kernel,
       specialise: form(tiles[name], part.quantized?.type),
     })),
-    record: (trial, tile) => {
+    record: (trial, { tile }) => {
       const columns = Math.ceil(part.rows / 4) * 4;
       const none = { gate_offset: 0, gate_stride: 0, has_bias: 0, has_gate: 0, accumulate: 0 };
       linearTexture(trial, {
@@ -143,5 +148,5 @@ function chooseTile(rec: Recorder, options: LinearTextureOptions, part: MatrixPa
         tile,
       });
     },
-  });
+  }).tile;
 }

@@ -1,5 +1,5 @@
 /** Shape checks at the top of each op: a TypeError names the op, the tensor, what it is and was to be. */
-import { type DType, type PerSample, rowStride, type Tensor } from "../gpu/tensor.ts";
+import { type DType, type PerSample, rowStride, type Tensor } from "../../gpu/tensor.ts";
 import type { Matrix } from "./matrix.ts";
 
 /** Any extent fits where the wanted one is null. */

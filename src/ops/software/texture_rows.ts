@@ -1,6 +1,6 @@
-import type { Recorder } from "../gpu/program.ts";
-import type { Tensor } from "../gpu/tensor.ts";
-import type { ScratchTexture } from "../gpu/texture.ts";
+import type { Recorder } from "../../gpu/recorder.ts";
+import type { Tensor } from "../../gpu/tensor.ts";
+import type { ScratchTexture } from "../../gpu/texture.ts";
 
 /** Bytes of rows in the texture at once. */
 const passBytes = 32 * 2 ** 20;

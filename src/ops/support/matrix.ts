@@ -1,6 +1,6 @@
-import type { Quantized, WeightDType } from "../gpu/quantized.ts";
-import type { Tensor } from "../gpu/tensor.ts";
-import type { WeightTexture } from "../gpu/texture.ts";
+import type { Quantized, WeightDType } from "../../gpu/quantized.ts";
+import type { Tensor } from "../../gpu/tensor.ts";
+import type { WeightTexture } from "../../gpu/texture.ts";
 
 /** Some consecutive rows of a matrix, in a buffer of their own. */
 export interface MatrixPart {

@@ -1,10 +1,11 @@
-import threeSource from "../../kernels/conv2d_3x3_texture.wgsl" with { type: "text" };
-import source from "../../kernels/conv2d_texture.wgsl" with { type: "text" };
-import { defineKernel, type Specialisation } from "../gpu/kernel.ts";
-import type { Recorder } from "../gpu/program.ts";
-import type { Tensor } from "../gpu/tensor.ts";
-import type { KernelUse } from "./kernel_use.ts";
-import type { MatrixPart } from "./matrix.ts";
+import threeSource from "../../../kernels/conv2d_3x3_texture.wgsl" with { type: "text" };
+import source from "../../../kernels/conv2d_texture.wgsl" with { type: "text" };
+import { defineKernel, type Specialisation } from "../../gpu/kernel.ts";
+import type { Recorder } from "../../gpu/recorder.ts";
+import type { Tensor } from "../../gpu/tensor.ts";
+import type { Candidate } from "../../gpu/tuning.ts";
+import type { KernelUse } from "../support/kernel_use.ts";
+import type { MatrixPart } from "../support/matrix.ts";
 import { copyRows, rowTexture } from "./texture_rows.ts";
 
 const kernel = defineKernel("conv2d_texture", source);
@@ -25,6 +26,10 @@ export const conv2dTextureUses: KernelUse[] = [
   { kernel, specialisations: Object.values(tiles).map(form) },
   { kernel: three, specialisations: Object.values(tiles).map(form) },
 ];
+
+interface TileCandidate extends Candidate {
+  readonly tile: Tile;
+}
 
 function form([threadM, threadN, lanesN]: Tile): Specialisation {
   return { const: { THREAD_M: threadM, THREAD_N: threadN, LANES_N: lanesN } };
@@ -124,13 +129,13 @@ function chooseTile(rec: Recorder, options: Conv2dTextureOptions, part: MatrixPa
     key:
       `conv2d ${part.rows}x${channels} ${form2d} ${part.tensor.dtype} texture @${height}x${width}`,
     work: outHeight * outWidth * part.rows * taps * taps * channels,
-    candidates: likelyTiles(part.rows).map((name) => ({
+    candidates: likelyTiles(part.rows).map((name): TileCandidate => ({
       name,
-      value: tiles[name] as Tile,
+      tile: tiles[name],
       kernel: kernelOf(options),
       specialise: form(tiles[name]),
     })),
-    record: (trial, tile) => {
+    record: (trial, { tile }) => {
       const columns = Math.ceil(part.rows / 4) * 4;
       conv2dTexture(trial, {
         ...options,
@@ -142,5 +147,5 @@ function chooseTile(rec: Recorder, options: Conv2dTextureOptions, part: MatrixPa
         tile,
       });
     },
-  });
+  }).tile;
 }

@@ -1,9 +1,9 @@
-import source from "../../kernels/attention_texture.wgsl" with { type: "text" };
-import { defineKernel, type Specialisation } from "../gpu/kernel.ts";
-import type { Recorder } from "../gpu/program.ts";
-import type { Tensor } from "../gpu/tensor.ts";
-import type { AttentionOptions } from "./attention.ts";
-import type { KernelUse } from "./kernel_use.ts";
+import source from "../../../kernels/attention_texture.wgsl" with { type: "text" };
+import { defineKernel, type Specialisation } from "../../gpu/kernel.ts";
+import type { Recorder } from "../../gpu/recorder.ts";
+import type { Tensor } from "../../gpu/tensor.ts";
+import type { AttentionOptions } from "../support/attention_options.ts";
+import type { KernelUse } from "../support/kernel_use.ts";
 
 const kernel = defineKernel("attention_texture", source);
 const lanes = 16;

@@ -1,4 +1,4 @@
-import type { Specialisation } from "../gpu/kernel.ts";
+import type { Specialisation } from "../../gpu/kernel.ts";
 
 /** Values that an invocation handles at once: four where every extent allows it. */
 export function valueWidth(...extents: readonly number[]): 1 | 4 {

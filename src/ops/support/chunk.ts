@@ -1,4 +1,4 @@
-import type { Specialisation } from "../gpu/kernel.ts";
+import type { Specialisation } from "../../gpu/kernel.ts";
 
 /**
  * How kernels with a `chunk` read rows of `width` values: as vec4f where four divide it, else value

@@ -1,11 +1,4 @@
-/** How a workgroup's invocations share a matrix of outputs, each with a tile of its own. */
-export interface LaneLayout {
-  /** Invocations side by side over columns; the others lie over rows. */
-  readonly lanesN: number;
-  /** Workgroups over rows and over columns. */
-  readonly groupsM: number;
-  readonly groupsN: number;
-}
+import type { Groups } from "../support/linear_variant.ts";
 
 /**
  * The layout that needs fewest workgroups, the widest of equals: which outputs an invocation
@@ -15,8 +8,8 @@ export function laneLayout(
   [rows, columns]: readonly [number, number],
   [threadM, threadN]: readonly [number, number],
   lanes: number,
-): LaneLayout {
-  let best: LaneLayout | undefined;
+): Groups {
+  let best: Groups | undefined;
   for (let lanesN = lanes; lanesN >= 1; lanesN /= 2) {
     const groupsM = Math.ceil(rows / (threadM * (lanes / lanesN)));
     const groupsN = Math.ceil(columns / (threadN * lanesN));
