@@ -1,7 +1,6 @@
 /**
  * Imports go one way: the edges use the pipeline, the pipeline its components, they the ops, the ops
- * the GPU and the kernels. What a file imports at run time counts; a type costs nothing and binds
- * nobody to a place.
+ * the GPU and the kernels. Types count: who names a thing knows it.
  */
 import assert from "node:assert/strict";
 
@@ -70,23 +69,15 @@ function* walk(folder: URL): Generator<string> {
   }
 }
 
-/** Paths, from the root, of what a file imports at run time. */
+/** Paths, from the root, of what a file imports, types included. */
 function readImports(file: string): string[] {
   const text = Deno.readTextFileSync(new URL(file, root));
   const statements = text.matchAll(
-    /^(?:import|export)\s+(?!type\b)([^;'"]*?\bfrom\s+)?"(\.[^"]+)"|\bimport\(\s*"(\.[^"]+)"/gm,
+    /^(?:import|export)\s+(?:[^;'"]*?\bfrom\s+)?"(\.[^"]+)"|\bimport\(\s*"(\.[^"]+)"/gm,
   );
-  return [...statements]
-    .filter(([, names]) => !onlyTypes(names ?? ""))
-    .map(([, , fixed, dynamic]) =>
-      new URL(fixed ?? dynamic!, new URL(file, root)).pathname.slice(root.pathname.length)
-    );
-}
-
-/** `{ type A, type B } from`, which leaves nothing at run time either. */
-function onlyTypes(names: string): boolean {
-  const list = names.match(/^\{([^}]*)\}/)?.[1]?.split(",").map((name) => name.trim());
-  return list !== undefined && list.every((name) => name === "" || name.startsWith("type "));
+  return [...statements].map(([, fixed, dynamic]) =>
+    new URL(fixed ?? dynamic!, new URL(file, root)).pathname.slice(root.pathname.length)
+  );
 }
 
 const folderOf = (path: string) =>

@@ -55,7 +55,7 @@ export class Tuning {
       readonly backend?: BackendKind | undefined;
     },
   ): Promise<Tuning> {
-    const key = adapterKey(gpu.adapter, options.vectorBits);
+    const key = adapterKey(gpu, options.vectorBits);
     const cache = await TuningCache.open(key, options.store);
     const tuner = new Tuner({
       cache,

@@ -18,6 +18,10 @@ export interface AdapterSummary {
  */
 export type KernelFamily = "gpu" | "software";
 
+export function ownFamily({ isSoftware }: AdapterSummary): KernelFamily {
+  return isSoftware ? "software" : "gpu";
+}
+
 export function summarise(info: GPUAdapterInfo, shaderF16: boolean): AdapterSummary {
   const isSoftware = (info as { isFallbackAdapter?: boolean }).isFallbackAdapter === true ||
     /llvmpipe|lavapipe|swiftshader|software/i.test(

@@ -1,5 +1,5 @@
 /** The device and what lives as long as it: its memory, queue, pipelines and arena. */
-import { type AdapterSummary, type KernelFamily, summarise } from "./adapter.ts";
+import { type AdapterSummary, type KernelFamily, ownFamily, summarise } from "./adapter.ts";
 import { Allocator } from "./allocator.ts";
 import { Arena } from "./arena.ts";
 import {
@@ -81,7 +81,7 @@ export class Gpu extends Allocator implements RecordingDevice {
   constructor(
     device: GPUDevice,
     adapter: AdapterSummary,
-    family: KernelFamily = adapter.isSoftware ? "software" : "gpu",
+    family = ownFamily(adapter),
   ) {
     super(device);
     this.adapter = adapter;

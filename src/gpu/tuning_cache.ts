@@ -2,7 +2,7 @@
 import { Mutex } from "async-mutex";
 import crc32 from "crc-32";
 import { z } from "zod";
-import type { AdapterSummary } from "./adapter.ts";
+import { type AdapterSummary, type KernelFamily, ownFamily } from "./adapter.ts";
 import type { Question } from "./tuning.ts";
 
 /** Where the text is kept. */
@@ -107,13 +107,19 @@ function messageOf(error: unknown): string {
 }
 
 /**
- * Which results hold on an adapter: those of its driver, as far as it tells, and of the vector width
- * that the driver was asked for.
+ * Which results hold on a device: those of its adapter's driver, as far as it tells, of the vector
+ * width that the driver was asked for, and of the kernels, where they are not the adapter's own.
  */
-export function adapterKey(adapter: AdapterSummary, vectorBits?: number): string {
+export function adapterKey(
+  { adapter, family }: { readonly adapter: AdapterSummary; readonly family: KernelFamily },
+  vectorBits?: number,
+): string {
   const { vendor, architecture, description } = adapter;
+  const kernels = family === ownFamily(adapter) ? "" : `${family} kernels`;
   const bits = vectorBits === undefined ? "" : `${vectorBits} bits`;
-  return [vendor, architecture, description, bits].filter((part) => part !== "").join(", ");
+  return [vendor, architecture, description, bits, kernels].filter((part) => part !== "").join(
+    ", ",
+  );
 }
 
 /** Of everything that the candidates run: names, kernels' texts and how they are specialised. */

@@ -25,6 +25,26 @@ async function arenaBytes(on: Gpu): Promise<number> {
   return bytes;
 }
 
+Deno.test("kernels are the adapter's own or those asked for, and weights lie as they read", () => {
+  const card = { vendor: "", architecture: "", description: "a card", isSoftware: false };
+  const mesa = { ...card, description: "llvmpipe", isSoftware: true };
+  const forms = [
+    { adapter: card },
+    { adapter: card, family: "software" },
+    { adapter: mesa },
+    { adapter: mesa, family: "gpu" },
+    { adapter: { ...mesa, description: "SwiftShader" } },
+  ] as const;
+  const opened = forms.map((form) => dryGpu({ limits: gpu.limits, ...form }));
+  assert.deepEqual(opened.map(({ family, prefersTextures }) => [family, prefersTextures]), [
+    ["gpu", false],
+    ["software", true],
+    ["software", true],
+    ["gpu", false],
+    ["software", false],
+  ]);
+});
+
 Deno.test("a dry recording takes as much memory as a real one", async () => {
   const dry = await arenaBytes(dryGpu(gpu));
   assert.equal(dry, await arenaBytes(gpu));

@@ -4,6 +4,7 @@ import { DeviceLostError, KernelError } from "../../src/gpu/errors.ts";
 import { defineKernel } from "../../src/gpu/kernel.ts";
 import { Tuner, type TunerOptions } from "../../src/gpu/tuner.ts";
 import type { Question } from "../../src/gpu/tuning.ts";
+import type { AdapterSummary, KernelFamily } from "../../src/gpu/adapter.ts";
 import { adapterKey, TuningCache, type TuningStore } from "../../src/gpu/tuning_cache.ts";
 
 /** Seconds by candidate; a time of NaN does not compile. */
@@ -146,8 +147,14 @@ Deno.test("another adapter, kernel text, specialisation or candidate is measured
 
 Deno.test("the adapter's key tells drivers and vector widths apart", () => {
   const summary = { vendor: "mesa", architecture: "", description: "LLVM 15", isSoftware: true };
-  assert.equal(adapterKey(summary, 512), "mesa, LLVM 15, 512 bits");
-  assert.notEqual(adapterKey(summary), adapterKey({ ...summary, description: "LLVM 16" }));
+  const key = (adapter: AdapterSummary, family: KernelFamily, bits?: number) =>
+    adapterKey({ adapter, family }, bits);
+  assert.equal(key(summary, "software", 512), "mesa, LLVM 15, 512 bits");
+  assert.equal(key(summary, "gpu", 512), "mesa, LLVM 15, 512 bits, gpu kernels");
+  assert.notEqual(
+    key(summary, "software"),
+    key({ ...summary, description: "LLVM 16" }, "software"),
+  );
 });
 
 Deno.test("when the time is used up the rest takes first candidates, which is not remembered", async () => {
