@@ -1,5 +1,5 @@
 /** What a step moves and how: the same on every backend, whatever predicts. */
-import type { Recorder } from "../gpu/program.ts";
+import type { Recorder } from "../gpu/recorder.ts";
 import type { DType, Tensor } from "../gpu/tensor.ts";
 import type { Step, StepShape } from "../models/sd3/components.ts";
 import { guidedCombination, wordsPerSum } from "../ops/guided_combination.ts";

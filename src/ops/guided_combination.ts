@@ -1,12 +1,12 @@
 import source from "../../kernels/guided_combination.wgsl" with { type: "text" };
 import { flatGrid } from "../gpu/grid.ts";
 import { defineKernel } from "../gpu/kernel.ts";
-import type { Recorder } from "../gpu/program.ts";
+import type { Recorder } from "../gpu/recorder.ts";
 import { elements, type Tensor } from "../gpu/tensor.ts";
-import { checkTensor } from "./check.ts";
+import { checkTensor } from "./support/check.ts";
 import { wordsPerStep } from "./guided_step.ts";
-import type { KernelUse } from "./kernel_use.ts";
-import { valueAlias, valueWidth } from "./values.ts";
+import type { KernelUse } from "./support/kernel_use.ts";
+import { valueAlias, valueWidth } from "./support/values.ts";
 
 /** Factors of a sum of tensors; see `kernels/guided_combination.wgsl`. */
 export interface TensorSum {
