@@ -4,7 +4,7 @@ import { InvalidRequestError } from "../requests/errors.ts";
 import type { ModelDescription } from "../models/sd3/describe.ts";
 import type { ResolvedRequest } from "../requests/types.ts";
 
-/** @throws InvalidRequestError if the request's values make no schedule */
+/** @throws {InvalidRequestError} if the request's values make no schedule */
 export function scheduleSteps(
   { info, scheduler }: Pick<ModelDescription, "info" | "scheduler">,
   { height, width, sigmas, numInferenceSteps }: ResolvedRequest,

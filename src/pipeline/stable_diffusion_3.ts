@@ -95,8 +95,9 @@ export class StableDiffusion3Pipeline {
   /**
    * Makes the images of one request.
    *
-   * @throws InvalidRequestError before any GPU work; the signal's reason within a step of an abort;
-   * a GPU error that this request's own work caused
+   * @throws {InvalidRequestError} before any GPU work
+   * @throws {Error} the signal's reason within a step of an abort, or a GPU error that this request's
+   * own work caused
    */
   async generate(request: GenerateRequest, options: GenerateOptions = {}): Promise<GenerateResult> {
     options.signal?.throwIfAborted();

@@ -3,13 +3,13 @@
  * regularised incomplete beta function I_x(alpha, beta) is `probability`. Accurate to 1e-12 for the
  * shapes that schedules use (both about 0.6).
  *
- * Throws RangeError if `probability` is outside [0, 1] or a shape is not positive.
+ * @throws {RangeError} if `probability` is outside [0, 1] or a shape is not positive
  */
 export function betaQuantile(probability: number, alpha: number, beta: number): number {
   if (!(probability >= 0 && probability <= 1)) {
-    throw new RangeError(`a probability lies in [0, 1], not ${probability}`);
+    throw new RangeError(`probability must lie in [0, 1], not ${probability}`);
   }
-  if (!(alpha > 0 && beta > 0)) throw new RangeError("the beta shapes must be positive");
+  if (!(alpha > 0 && beta > 0)) throw new RangeError("The beta shapes must be positive");
   if (probability === 0 || probability === 1) return probability;
   // Bisection in the logarithm of the nearer end, since the quantile may lie very close to it.
   if (probability > regularizedIncompleteBeta(0.5, alpha, beta)) {
@@ -63,7 +63,7 @@ export function regularizedIncompleteBeta(x: number, alpha: number, beta: number
 const nonZero = (value: number): number => Math.abs(value) < 1e-300 ? 1e-300 : value;
 
 // Lanczos' approximation with g = 7 and nine terms (Godfrey's coefficients).
-const LANCZOS = [
+const lanczos = [
   0.99999999999980993,
   676.5203681218851,
   -1259.1392167224028,
@@ -79,6 +79,6 @@ function logGamma(x: number): number {
   if (x < 0.5) return Math.log(Math.PI / Math.sin(Math.PI * x)) - logGamma(1 - x);
   const z = x - 1;
   const t = z + 7.5;
-  const series = LANCZOS.reduce((sum, term, i) => i === 0 ? term : sum + term / (z + i), 0);
+  const series = lanczos.reduce((sum, term, i) => i === 0 ? term : sum + term / (z + i), 0);
   return 0.5 * Math.log(2 * Math.PI) + (z + 0.5) * Math.log(t) - t + Math.log(series);
 }

@@ -18,8 +18,10 @@ const bookkeeping = ["_class_name", "_diffusers_version"];
 
 /**
  * Checks a parsed scheduler_config.json and fills in defaults. A field that is absent or null takes
- * its default. Throws TypeError for unknown fields (all of them named) and for wrong types,
- * RangeError for values that make no schedule.
+ * its default.
+ *
+ * @throws {TypeError} for unknown fields (all of them named) and for wrong types
+ * @throws {RangeError} for values that make no schedule
  */
 export function parseConfig<C extends object>(
   json: Readonly<Record<string, unknown>>,

@@ -38,7 +38,10 @@ const fewSteps = 15;
  * Sources: diffusers `scheduling_dpmsolver_multistep.py`; Lu et al. 2022, arXiv 2211.01095.
  */
 export class DPMSolverMultistepScheduler extends FlowScheduler<DpmSolverMultistepConfig> {
-  /** `config`: a parsed scheduler_config.json. Throws TypeError or RangeError for what it refuses. */
+  /**
+   * @param config a parsed scheduler_config.json
+   * @throws {TypeError | RangeError} for what it refuses
+   */
   constructor(config: Readonly<Record<string, unknown>> = {}) {
     super(parseConfig<DpmSolverMultistepConfig>(config, {
       name,
@@ -83,7 +86,7 @@ export class DPMSolverMultistepScheduler extends FlowScheduler<DpmSolverMultiste
         ...["variance_type", "timestep_spacing", "steps_offset"],
       ],
     }));
-    if (this.config.solver_order === 3 && this.isStochastic) {
+    if (this.config.solver_order === 3 && this.#isStochastic) {
       throw new RangeError(`${name}: "solver_order" must be 1 or 2 for "sde-dpmsolver++", not 3`);
     }
   }
@@ -94,20 +97,20 @@ export class DPMSolverMultistepScheduler extends FlowScheduler<DpmSolverMultiste
 
   schedule({ begin = 0, ...options }: ScheduleOptions): readonly Step[] {
     const { num_train_timesteps: scale, solver_order } = this.config;
-    const shifted = this.sigmasOf(options);
+    const shifted = this.#sigmasOf(options);
     const sigmas = levels.finite(shifted);
     const last = sigmas.length - 1;
     if (!sigmas.every((sigma, i) => sigma <= 1 && sigma > (sigmas[i + 1] ?? 0))) {
-      throw new RangeError("the sigmas of a multistep solver must fall, from at most 1 to above 0");
+      throw new RangeError("The sigmas of a multistep solver must fall, from at most 1 to above 0");
     }
     return Array.from(sigmas.subarray(begin), (sigma, taken): Step => {
       const i = begin + taken;
       const nextSigma = sigmas[i + 1] ?? 0;
-      const order = this.orderOf(i, taken, sigmas.length);
+      const order = this.#orderOf(i, taken, sigmas.length);
       const earlier = Array.from({ length: order - 1 }, (_, k) => sigmas[i - 1 - k]!);
-      const { sample, clean } = this.solve(nextSigma, sigma, earlier);
+      const { sample, clean } = this.#solve(nextSigma, sigma, earlier);
       const [now, ...kept] = clean;
-      const noise = this.noiseOf(nextSigma, sigma);
+      const noise = this.#noiseOf(nextSigma, sigma);
       // The clean sample is x - sigma v.
       const next: Combination = {
         sample: sample + now!,
@@ -127,7 +130,7 @@ export class DPMSolverMultistepScheduler extends FlowScheduler<DpmSolverMultiste
     });
   }
 
-  private sigmasOf(options: ScheduleOptions): levels.Sigmas {
+  #sigmasOf(options: ScheduleOptions): levels.Sigmas {
     const { num_train_timesteps: scale, use_dynamic_shifting, flow_shift } = this.config;
     const { mu, sigmas, timesteps } = options;
     if (use_dynamic_shifting && !Number.isFinite(mu)) {
@@ -144,7 +147,7 @@ export class DPMSolverMultistepScheduler extends FlowScheduler<DpmSolverMultiste
   }
 
   /** Order of step `i` of `count`, with so many taken before it. */
-  private orderOf(i: number, taken: number, count: number): number {
+  #orderOf(i: number, taken: number, count: number): number {
     const { solver_order, lower_order_final } = this.config;
     // The end at sigma 0 has no half-logarithm of the signal-to-noise ratio to extrapolate to.
     if (i === count - 1) return 1;
@@ -152,12 +155,12 @@ export class DPMSolverMultistepScheduler extends FlowScheduler<DpmSolverMultiste
     return Math.min(solver_order, taken + 1, few && i === count - 2 ? 2 : 3);
   }
 
-  private get isStochastic(): boolean {
+  get #isStochastic(): boolean {
     return this.config.algorithm_type === "sde-dpmsolver++";
   }
 
-  private noiseOf(next: number, sigma: number): number {
-    if (!this.isStochastic) return 0;
+  #noiseOf(next: number, sigma: number): number {
+    if (!this.#isStochastic) return 0;
     return next * Math.sqrt(1 - Math.exp(-2 * (lambda(next) - lambda(sigma))));
   }
 
@@ -166,10 +169,10 @@ export class DPMSolverMultistepScheduler extends FlowScheduler<DpmSolverMultiste
    *
    * @param earlier sigmas of the evaluations before, newest first: one less than the order
    */
-  private solve(next: number, sigma: number, earlier: readonly number[]) {
+  #solve(next: number, sigma: number, earlier: readonly number[]) {
     const h = lambda(next) - lambda(sigma);
-    const factor = this.isStochastic ? 2 : 1;
-    const sample = next / sigma * (this.isStochastic ? Math.exp(-h) : 1);
+    const factor = this.#isStochastic ? 2 : 1;
+    const sample = next / sigma * (this.#isStochastic ? Math.exp(-h) : 1);
     // Weights of the clean sample and of its first and second differences.
     const gain = (1 - next) * -Math.expm1(-factor * h);
     const first = (1 - next) * (Math.expm1(-factor * h) / (factor * h) + 1);

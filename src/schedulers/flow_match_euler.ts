@@ -71,7 +71,10 @@ export class FlowMatchEulerDiscreteScheduler extends FlowScheduler<FlowMatchEule
   private readonly ends: levels.Ends;
   private currentShift: number;
 
-  /** `config`: a parsed scheduler_config.json. Throws TypeError or RangeError for what it refuses. */
+  /**
+   * @param config a parsed scheduler_config.json
+   * @throws {TypeError | RangeError} for what it refuses
+   */
   constructor(config: Readonly<Record<string, unknown>> = {}) {
     super(parse(config));
     const { num_train_timesteps: count, shift, use_dynamic_shifting } = this.config;
@@ -85,7 +88,11 @@ export class FlowMatchEulerDiscreteScheduler extends FlowScheduler<FlowMatchEule
     return this.currentShift;
   }
 
-  /** For the schedules from now on; throws RangeError unless positive. */
+  /**
+   * For the schedules from now on.
+   *
+   * @throws {RangeError} unless positive
+   */
   setShift(shift: number): void {
     if (!(shift > 0 && shift < Infinity)) {
       throw new RangeError(`shift must be positive, not ${shift}`);
@@ -95,7 +102,7 @@ export class FlowMatchEulerDiscreteScheduler extends FlowScheduler<FlowMatchEule
 
   schedule({ begin = 0, ...options }: ScheduleOptions): readonly Step[] {
     const { num_train_timesteps: scale, invert_sigmas, stochastic_sampling } = this.config;
-    const sigmas = this.sigmasOf(options);
+    const sigmas = this.#sigmasOf(options);
     // Custom timesteps too are replaced by those of the shifted sigmas: diffusers pull 14011.
     return Array.from(sigmas, (sigma, i): Step => {
       const nextSigma = sigmas[i + 1] ?? Number(invert_sigmas);
@@ -106,7 +113,7 @@ export class FlowMatchEulerDiscreteScheduler extends FlowScheduler<FlowMatchEule
     }).slice(begin);
   }
 
-  private sigmasOf(options: ScheduleOptions): Float32Array<ArrayBuffer> {
+  #sigmasOf(options: ScheduleOptions): Float32Array<ArrayBuffer> {
     const { config } = this;
     const { mu } = options;
     const start = levels.startSigmas(options, this.ends, config.num_train_timesteps);

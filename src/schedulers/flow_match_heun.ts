@@ -19,7 +19,10 @@ export interface FlowMatchHeunConfig {
  * Source: diffusers `scheduling_flow_match_heun_discrete.py`.
  */
 export class FlowMatchHeunDiscreteScheduler extends FlowScheduler<FlowMatchHeunConfig> {
-  /** `config`: a parsed scheduler_config.json. Throws TypeError or RangeError for what it refuses. */
+  /**
+   * @param config a parsed scheduler_config.json
+   * @throws {TypeError | RangeError} for what it refuses
+   */
   constructor(config: Readonly<Record<string, unknown>> = {}) {
     super(parseConfig<FlowMatchHeunConfig>(config, {
       name: "FlowMatchHeunDiscreteScheduler",

@@ -18,9 +18,9 @@ export interface Ends {
 }
 
 /** Steps beyond this are taken for a mistake. */
-const MAX_STEPS = 100_000;
-const KARRAS_RHO = 7;
-const BETA_SHAPE = 0.6;
+const maxSteps = 100_000;
+const karrasRho = 7;
+const betaShape = 0.6;
 
 function map(sigmas: Sigmas, f: (sigma: number, round: (x: number) => number) => number): Sigmas {
   const round = sigmas.single ? Math.fround : (x: number) => x;
@@ -58,7 +58,11 @@ export function startSigmas(options: SetTimestepsOptions, ends: Ends, scale: num
   return { values: spaced.map((timestep) => timestep / scale), single: false };
 }
 
-/** Steps of a schedule. Throws TypeError or RangeError for options that contradict each other. */
+/**
+ * Steps of a schedule.
+ *
+ * @throws {TypeError | RangeError} for options that contradict each other
+ */
 export function checkedCount(
   { numInferenceSteps, sigmas, timesteps }: SetTimestepsOptions,
 ): number {
@@ -72,11 +76,11 @@ export function checkedCount(
   const lengths = [sigmas?.length, timesteps?.length].filter((length) => length !== undefined);
   const count = numInferenceSteps ?? lengths[0];
   if (count === undefined) {
-    throw new TypeError("one of numInferenceSteps, sigmas and timesteps must be given");
+    throw new TypeError("One of numInferenceSteps, sigmas and timesteps must be given");
   }
-  if (!Number.isInteger(count) || count < 1 || count > MAX_STEPS) {
+  if (!Number.isInteger(count) || count < 1 || count > maxSteps) {
     throw new RangeError(
-      `numInferenceSteps must be an integer from 1 to ${MAX_STEPS}, not ${count}`,
+      `numInferenceSteps must be an integer from 1 to ${maxSteps}, not ${count}`,
     );
   }
   if (lengths.some((length) => length !== count)) {
@@ -87,11 +91,15 @@ export function checkedCount(
   return count;
 }
 
-/** In float32. Throws RangeError for a level that is not a number. */
+/**
+ * In float32.
+ *
+ * @throws {RangeError} for a level that is not a number
+ */
 export function finite({ values }: Sigmas): Float32Array<ArrayBuffer> {
   const sigmas = Float32Array.from(values);
   if (sigmas.every(Number.isFinite)) return sigmas;
-  throw new RangeError("these values make a schedule with a sigma that is not a number");
+  throw new RangeError("These values make a schedule with a sigma that is not a number");
 }
 
 /** `shift * sigma / (1 + (shift - 1) * sigma)`. */
@@ -125,9 +133,9 @@ export function stretchToTerminal(sigmas: Sigmas, terminal: number): Sigmas {
 /** Karras et al. 2022, equation 5, between the ends of `sigmas`. */
 export function karrasSigmas(sigmas: Sigmas): Sigmas {
   const { max, min, count } = ends(sigmas);
-  const from = max ** (1 / KARRAS_RHO);
-  const to = min ** (1 / KARRAS_RHO);
-  const values = linspace(0, 1, count).map((ramp) => (from + ramp * (to - from)) ** KARRAS_RHO);
+  const from = max ** (1 / karrasRho);
+  const to = min ** (1 / karrasRho);
+  const values = linspace(0, 1, count).map((ramp) => (from + ramp * (to - from)) ** karrasRho);
   return { values, single: false };
 }
 
@@ -142,7 +150,7 @@ export function exponentialSigmas(sigmas: Sigmas): Sigmas {
 export function betaSigmas(sigmas: Sigmas): Sigmas {
   const { max, min, count } = ends(sigmas);
   const values = linspace(0, 1, count).map((at) =>
-    min + betaQuantile(1 - at, BETA_SHAPE, BETA_SHAPE) * (max - min)
+    min + betaQuantile(1 - at, betaShape, betaShape) * (max - min)
   );
   return { values, single: false };
 }

@@ -37,7 +37,7 @@ export abstract class FlowScheduler<C extends object> implements Scheduler {
 
   setBeginIndex(index = 0): void {
     if (!Number.isInteger(index) || index < 0) {
-      throw new RangeError(`the begin index must be a whole number, not ${index}`);
+      throw new RangeError(`The begin index must be a whole number, not ${index}`);
     }
     this.firstStep = index;
     this.run = undefined;
@@ -81,11 +81,11 @@ export abstract class FlowScheduler<C extends object> implements Scheduler {
   ): Float32Array<ArrayBuffer> {
     checkLengths({ velocity, sample, ...(noise && { noise }) });
     const index = this.currentStep ?? this.firstStep ?? this.indexForTimestep(timestep);
-    const { begin, steps } = this.run ??= this.begun(index);
+    const { begin, steps } = this.run ??= this.#begun(index);
     const step = steps[index - begin];
     if (!step) {
       throw new RangeError(
-        `the schedule has steps 0 to ${this.timesteps.length - 1}, not ${index}`,
+        `The schedule has steps 0 to ${this.timesteps.length - 1}, not ${index}`,
       );
     }
     if (drawsNoise(step) && !noise) {
@@ -120,7 +120,7 @@ export abstract class FlowScheduler<C extends object> implements Scheduler {
       const index = this.firstStep === undefined
         ? this.indexForTimestep(t)
         : this.currentStep ?? this.firstStep;
-      if (index >= this.sigmas.length) throw new RangeError(`the schedule has no step ${index}`);
+      if (index >= this.sigmas.length) throw new RangeError(`The schedule has no step ${index}`);
       return this.sigmas[index]!;
     });
     return Float32Array.from(sample, (value, i) => {
@@ -149,7 +149,7 @@ export abstract class FlowScheduler<C extends object> implements Scheduler {
     return this.toString();
   }
 
-  private begun(begin: number) {
+  #begun(begin: number) {
     if (!this.options) throw new TypeError("setTimesteps must be called before step");
     this.kept = [];
     return { begin, steps: this.schedule({ ...this.options, begin }) };
@@ -159,6 +159,6 @@ export abstract class FlowScheduler<C extends object> implements Scheduler {
 function checkLengths(arrays: Record<string, ArrayLike<number>>): void {
   const lengths = Object.entries(arrays).map(([name, { length }]) => `${name} ${length}`);
   if (new Set(Object.values(arrays).map(({ length }) => length)).size > 1) {
-    throw new RangeError(`arrays of different lengths: ${lengths.join(", ")}`);
+    throw new RangeError(`Arrays of different lengths: ${lengths.join(", ")}`);
   }
 }

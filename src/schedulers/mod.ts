@@ -13,14 +13,15 @@ export const schedulers = {
 export type SchedulerName = keyof typeof schedulers;
 
 /**
- * The scheduler that a parsed scheduler_config.json describes. Throws TypeError for an unknown
- * class, and what the class itself refuses.
+ * The scheduler that a parsed scheduler_config.json describes.
+ *
+ * @throws {TypeError | RangeError} for an unknown class, and what the class itself refuses
  */
 export function createScheduler(config: Readonly<Record<string, unknown>>): Scheduler {
   const name = config._class_name;
   if (typeof name !== "string" || !Object.hasOwn(schedulers, name)) {
     throw new TypeError(
-      `unknown scheduler ${JSON.stringify(name)}; known are ${Object.keys(schedulers).join(", ")}`,
+      `Unknown scheduler ${JSON.stringify(name)}; known are ${Object.keys(schedulers).join(", ")}`,
     );
   }
   return new schedulers[name as SchedulerName](config);

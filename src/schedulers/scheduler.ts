@@ -28,7 +28,7 @@ export interface Scheduler {
   /**
    * All evaluations of a run, as data; changes nothing here.
    *
-   * @throws RangeError or TypeError for values that make no schedule
+   * @throws {RangeError | TypeError} for values that make no schedule
    */
   schedule(options: ScheduleOptions): readonly Step[];
   /** `[evaluations]`: what the model is told, in units of training timesteps. */
@@ -43,7 +43,7 @@ export interface Scheduler {
   setTimesteps(options: SetTimestepsOptions): void;
   /** Makes the next `step` step `index` of the schedule, whatever its timestep. */
   setBeginIndex(index?: number): void;
-  /** Throws RangeError if the schedule does not have the timestep. */
+  /** @throws {RangeError} if the schedule does not have the timestep */
   indexForTimestep(timestep: number): number;
   /** The sample after the next step; advances `stepIndex`. */
   step(

@@ -32,12 +32,12 @@ export function checkTensors(
       const { type, shape } = tensor;
       if (!shapes.some((allowed) => `${allowed}` === `${shape}`)) {
         const allowed = shapes.map((shape) => `[${shape}]`).join(" or ");
-        problems.add("misshapen", `${network}: ${key} is [${shape}], expected ${allowed}`);
+        problems.add("misshapen", `${network}: ${key} is [${shape}], wanted ${allowed}`);
       }
       if (!isReal(type) || layout.sourceRow % blocks[type].values !== 0) {
         problems.add(
           "wrongType",
-          `${network}: ${key} is ${type}, expected ${realTypeNames.join(", ")}`,
+          `${network}: ${key} is ${type}, wanted ${realTypeNames.join(", ")}`,
         );
       }
     }

@@ -76,8 +76,8 @@ Deno.test("a model of another pipeline, or of other networks", async () => {
   assert.ok(classes instanceof ConfigError);
   assertLines(
     classes,
-    "transformer is FluxTransformer2DModel, expected SD3Transformer2DModel",
-    "vae is AutoencoderKLWan, expected AutoencoderKL",
+    "transformer is FluxTransformer2DModel, wanted SD3Transformer2DModel",
+    "vae is AutoencoderKLWan, wanted AutoencoderKL",
     "tokenizer_2 is absent",
   );
 });
@@ -140,10 +140,10 @@ Deno.test("networks that do not fit each other", async () => {
     error,
     "text_encoder has vocab_size 500, but its tokenizer gives ids up to 2047",
     "text_encoder has 20 positions for 24 tokens",
-    "d_model is 64, expected 60",
-    "pooled_projection_dim is 9, expected 44",
-    "latent_channels is 16, expected 4",
-    "out_channels is 16, expected 4",
+    "d_model is 64, wanted 60",
+    "pooled_projection_dim is 9, wanted 44",
+    "latent_channels is 16, wanted 4",
+    "out_channels is 16, wanted 4",
     "exceed joint_attention_dim",
   );
 });
@@ -209,8 +209,8 @@ Deno.test("missing, extra and misshapen tensors of several networks", async () =
     "transformer: transformer_blocks.0.attn2.to_q.weight [128,128]",
     "vae: surprise [3]",
     "of another shape (2)",
-    "text_encoder: text_model.encoder.layers.0.mlp.fc1.weight is [96,41], expected [96,40]",
-    "vae: decoder.conv_in.weight is [48,16,1,1], expected [48,16,3,3]",
+    "text_encoder: text_model.encoder.layers.0.mlp.fc1.weight is [96,41], wanted [96,40]",
+    "vae: decoder.conv_in.weight is [48,16,1,1], wanted [48,16,3,3]",
   );
 });
 

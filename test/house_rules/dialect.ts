@@ -1,6 +1,6 @@
 /// <reference lib="deno.unstable" />
 /** One way to say a thing where there could be several. */
-import { isIn } from "./places.ts";
+import { copied, isIn } from "./places.ts";
 
 const nothing = {};
 
@@ -87,7 +87,10 @@ export const dialect: Record<string, Deno.lint.Rule> = {
           context.report({ node, message });
         }
       };
-      return { PropertyDefinition: check, MethodDefinition: check, TSParameterProperty: check };
+      const checkMethod = { MethodDefinition: check, TSParameterProperty: check };
+      return isIn(context.filename, copied)
+        ? checkMethod
+        : { ...checkMethod, PropertyDefinition: check };
     },
   },
   "error-message": {

@@ -33,6 +33,8 @@ Deno.test("hash-private finds TypeScript's own privacy", () => {
   assert.deepEqual(ids("class A { constructor(private readonly x: number) {} }"), found);
   assert.deepEqual(ids("class A { #x = 1; readonly y = 2; private constructor() {} }"), []);
   assert.deepEqual(ids("class A { private x = 1; }", "test/x.ts"), []);
+  assert.deepEqual(ids("class A { private x = 1; }", "src/schedulers/x.ts"), []);
+  assert.deepEqual(ids("class A { private f() {} }", "src/schedulers/x.ts"), found);
 });
 
 Deno.test("error-message finds the other forms, also in templates and sums", () => {

@@ -3,7 +3,7 @@ import { betaQuantile, regularizedIncompleteBeta } from "../../src/schedulers/be
 
 // scipy 1.17.1: scipy.stats.beta.ppf(probability, alpha, beta).
 // deno-fmt-ignore
-const REFERENCE: [probability: number, alpha: number, beta: number, quantile: number][] = [
+const reference: [probability: number, alpha: number, beta: number, quantile: number][] = [
   [1e-12, 0.6, 0.6, 1.8558824624914097e-20], [1e-6, 0.6, 0.6, 1.8558824624053043e-10],
   [0.001, 0.6, 0.6, 1.855873851745199e-05], [0.037, 0.6, 0.6, 0.007610119972187763],
   [0.25, 0.6, 0.6, 0.17568037865269498], [0.5, 0.6, 0.6, 0.5000000000000001],
@@ -16,7 +16,7 @@ const REFERENCE: [probability: number, alpha: number, beta: number, quantile: nu
 ];
 
 Deno.test("the beta quantile equals scipy's", () => {
-  for (const [probability, alpha, beta, quantile] of REFERENCE) {
+  for (const [probability, alpha, beta, quantile] of reference) {
     const actual = betaQuantile(probability, alpha, beta);
     assert.ok(
       Math.abs(actual - quantile) <= 1e-11 * quantile,

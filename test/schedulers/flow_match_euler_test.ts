@@ -162,7 +162,7 @@ Deno.test("values that make no schedule are refused and leave the old one", () =
   scheduler.setTimesteps({ numInferenceSteps: 3 });
   const before = structuredClone({ ...scheduler });
   const refused: [object, RegExp][] = [
-    [{}, /one of numInferenceSteps, sigmas and timesteps/],
+    [{}, /One of numInferenceSteps, sigmas and timesteps/],
     [{ numInferenceSteps: 0 }, /from 1 to/],
     [{ numInferenceSteps: 2.5 }, /from 1 to/],
     [{ numInferenceSteps: 1e9 }, /from 1 to/],

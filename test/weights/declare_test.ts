@@ -227,5 +227,5 @@ Deno.test("stack and concat lay tensors of different heights one below the other
   const wrong = new WeightPlan("net");
   wrong.stack([{ key: "b.weight", rows: 1 }, { key: "a.weight", rows: 1 }], 8);
   wrong.concat([{ key: "b.bias", size: 3 }, { key: "a.bias", size: 1 }]);
-  assert.throws(() => wrong.check(checkpoint), /b\.weight is \[3,8\], expected \[1,8\]/);
+  assert.throws(() => wrong.check(checkpoint), /b\.weight is \[3,8\], wanted \[1,8\]/);
 });

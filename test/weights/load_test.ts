@@ -66,8 +66,8 @@ Deno.test("everything that does not fit the plan is in one error, before anythin
   await assert.rejects(plan.load(checkpoint, device), (error) => {
     assert.ok(error instanceof WeightsError);
     assert.deepEqual(error.problems, {
-      misshapen: ["net: a is [2,3], expected [3,2]"],
-      wrongType: ["net: b is I32, expected F64, F32, F16, BF16, F8_E4M3, F8_E5M2, Q8_0, Q4_0"],
+      misshapen: ["net: a is [2,3], wanted [3,2]"],
+      wrongType: ["net: b is I32, wanted F64, F32, F16, BF16, F8_E4M3, F8_E5M2, Q8_0, Q4_0"],
       missing: ["net: gone [4]"],
       extra: ["net: c.extra [1]"],
     });

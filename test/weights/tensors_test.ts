@@ -90,7 +90,7 @@ Deno.test("a view is checked like any tensor, and read across its ranges", async
   const plan = new WeightPlan("net");
   plan.matrix("norm_out", [rows, columns]);
   plan.ignore(/^to_/);
-  assert.throws(() => plan.check(checkpoint), /norm_out is \[320,128\], expected \[160,128\]/);
+  assert.throws(() => plan.check(checkpoint), /norm_out is \[320,128\], wanted \[160,128\]/);
   const tensor = checkpoint.tensors.get("norm_out")!;
   const bytes = await readTensor(checkpoint, tensor, half * 2 - 6, half * 2 + 4);
   const [last, first] = [modulation.subarray(-3), modulation.subarray(0, 2)];
@@ -166,10 +166,10 @@ Deno.test("blocks where a row does not begin with one, and scales that f16 canno
   });
   const plan = new WeightPlan("net");
   plan.matrix("w", [4, 16]);
-  assert.throws(() => plan.check(of([4, 16])), /w is Q8_0, expected F64/);
+  assert.throws(() => plan.check(of([4, 16])), /w is Q8_0, wanted F64/);
   const bias = new WeightPlan("net");
   bias.vector("w", 64);
-  assert.throws(() => bias.check(of([64])), /w is Q8_0, expected F64/);
+  assert.throws(() => bias.check(of([64])), /w is Q8_0, wanted F64/);
   const wide = ggml("Q8_0", new Float32Array(32).fill(1));
   // The largest scale there is.
   wide.set([0xff, 0x7b]);

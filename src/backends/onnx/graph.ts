@@ -234,13 +234,13 @@ function bind(
     }
     const types = end.kind === "float" ? floatTypes : idTypes;
     if (!types.includes(meta.type)) {
-      problems.push(`${side} ${name} is ${meta.type}, expected ${types.join(" or ")}`);
+      problems.push(`${side} ${name} is ${meta.type}, wanted ${types.join(" or ")}`);
     }
     const fits = meta.shape.length === end.dims.length &&
       meta.shape.every((extent, i) => fitsExtent(extent, end.dims[i]!));
     if (!fits) {
       const dims = end.dims.map((extent) => extent ?? "any");
-      problems.push(`${side} ${name} is [${meta.shape}], expected [${dims}]`);
+      problems.push(`${side} ${name} is [${meta.shape}], wanted [${dims}]`);
     }
     bound.set(end.name, { name, type: meta.type });
   }

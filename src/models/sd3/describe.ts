@@ -32,7 +32,7 @@ export interface ModelDescription {
 /**
  * Reads everything but the weights.
  *
- * @throws ConfigError naming every file that is absent or cannot be used, and every problem in it
+ * @throws {ConfigError} naming every file that is absent or cannot be used, and every problem in it
  */
 export async function describeStableDiffusion3(
   source: FileSource,
@@ -54,7 +54,7 @@ export async function describeStableDiffusion3(
     const found = classOf(index, entry);
     if (found !== undefined && classes.includes(found)) return;
     problems.push(
-      `model_index.json: ${entry} is ${found ?? "absent"}, expected ${classes.join(" or ")}`,
+      `model_index.json: ${entry} is ${found ?? "absent"}, wanted ${classes.join(" or ")}`,
     );
   };
   const configs: Partial<Record<Network, unknown>> = {};
@@ -155,7 +155,7 @@ function checkFit(
 ): void {
   const problems: string[] = [];
   const equal = (what: string, actual: number, wanted: number) => {
-    if (actual !== wanted) problems.push(`${what} is ${actual}, expected ${wanted}`);
+    if (actual !== wanted) problems.push(`${what} is ${actual}, wanted ${wanted}`);
   };
   const encoders = { clipL, clipG, t5 };
   for (const [encoder, { largestId }] of found) {

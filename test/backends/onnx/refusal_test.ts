@@ -114,9 +114,9 @@ const refusals: readonly [string, Uint8Array<ArrayBuffer>, RegExp][] = [
   [
     "another width",
     model([{}], { dims: ["n", 5] }),
-    /input x is \[n,5\], expected \[1,4\][^]*output y is \[n,5\]/,
+    /input x is \[n,5\], wanted \[1,4\][^]*output y is \[n,5\]/,
   ],
-  ["another element type", model([{}], { dtype: "i64" }), /input x is int64, expected float32/],
+  ["another element type", model([{}], { dtype: "i64" }), /input x is int64, wanted float32/],
   [
     "external data that is missing",
     model([{}], { external: "model.onnx_data" }),
