@@ -9,7 +9,7 @@ import type { Checkpoint } from "../weights/checkpoint.ts";
 import { openCheckpoint } from "../weights/layouts/mod.ts";
 import { storedBytes } from "../weights/tensors.ts";
 import { ProblemList } from "../weights/errors.ts";
-import { WeightPlan } from "../weights/plan.ts";
+import { DeclaredWeights } from "../weights/declared.ts";
 import type { WeightType } from "../weights/weight_type.ts";
 import type { Backends } from "./choice.ts";
 import type { layOutOnnx, loadOnnx } from "./onnx/load.ts";
@@ -43,7 +43,7 @@ export interface LoadModelOptions extends PlacementOptions {
 
 /** The declared parameters of networks that share a file, with that file. */
 interface Part {
-  readonly weights: WeightPlan;
+  readonly weights: DeclaredWeights;
   readonly checkpoint: Checkpoint;
   readonly quantizable: boolean;
 }
@@ -67,7 +67,7 @@ export async function declareModel(
   for (const [folder, rows] of networksByFolder) {
     const taken = rows.filter(([network]) => wanted.has(network) && model.configs[network]);
     if (taken.length === 0) continue;
-    const weights = new WeightPlan(folder);
+    const weights = new DeclaredWeights(folder);
     for (const [network, row] of taken) {
       const declared = row.declare(model.configs[network]!, weights);
       assemblies.push((gpu) => [network, makeComponent(gpu, row.kind, declared, weights)]);

@@ -6,8 +6,8 @@ import type { Gpu } from "../gpu/device.ts";
 import { copyTensor } from "../gpu/program.ts";
 import { rowsOf, type Tensor } from "../gpu/tensor.ts";
 import type {
-  EncodedStep,
   PreparedText,
+  RecordedStep,
   StepInputs,
   TransformerComponent,
 } from "../models/sd3/components.ts";
@@ -56,11 +56,11 @@ export interface Progress {
 }
 
 /** The next step of every sample in `given`, all of which have one latent size and text length. */
-export async function encodeStep(
+export async function recordStep(
   gpu: Gpu,
   transformer: TransformerComponent,
   given: readonly Progress[],
-): Promise<{ readonly rows: number; readonly commands: EncodedStep }> {
+): Promise<{ readonly rows: number; readonly commands: RecordedStep }> {
   // Samples with noise or a history come last, and only they meet the kernel that knows of it.
   const plain = given.filter((member) => isPlain(current(member)));
   const combined = given.filter((member) => !isPlain(current(member)));
@@ -100,7 +100,7 @@ export async function encodeStep(
   for (const [i, { sample: { kept } }] of combined.entries()) {
     if (kept) owned.push([kept, rowsOf(step.combined!.kept!, i * slots, kept.shape[0])]);
   }
-  const commands = await step.encode({
+  const commands = await step.record({
     before: (encoder) => {
       fill(encoder, step.inputs, rows);
       if (step.skipInputs) fill(encoder, step.skipInputs, skipRows);

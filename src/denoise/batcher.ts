@@ -5,8 +5,8 @@
  */
 import type { Gpu } from "../gpu/device.ts";
 import type { Tensor } from "../gpu/tensor.ts";
-import type { EncodedStep, TransformerComponent } from "../models/sd3/components.ts";
-import { encodeStep, type Progress, type Sample, skipLayers } from "./batch_step.ts";
+import type { RecordedStep, TransformerComponent } from "../models/sd3/components.ts";
+import { type Progress, recordStep, type Sample, skipLayers } from "./batch_step.ts";
 import { TurnOrder } from "./turn_order.ts";
 
 interface Running extends Progress {
@@ -23,11 +23,11 @@ export interface BatcherOptions {
   /** Hears how long each step took. A throw ends the samples of that step. */
   readonly onTurn?: ((turn: TurnReport) => void) | undefined;
   /**
-   * Whether a step is encoded while the one before runs, and follows it at once. Default: on GPUs
-   * only. A software adapter computes with the processors that encode: there it made steps a tenth
+   * Whether a step is recorded while the one before runs, and follows it at once. Default: on GPUs
+   * only. A software adapter computes with the processors that record: there it made steps a tenth
    * longer than encoding between them.
    */
-  readonly encodeAhead?: boolean | undefined;
+  readonly recordAhead?: boolean | undefined;
 }
 
 /** One step of a batch. Times are in seconds. */
@@ -51,7 +51,7 @@ export interface TurnReport {
 interface Turn {
   readonly batch: readonly Running[];
   readonly rows: number;
-  readonly commands?: EncodedStep;
+  readonly commands?: RecordedStep;
   readonly error?: unknown;
   readonly host: number;
   readonly exposed: number;
@@ -70,7 +70,7 @@ export class DenoiseBatcher {
   readonly #gpu: Gpu;
   readonly #transformer: TransformerComponent;
   readonly #options: BatcherOptions;
-  readonly #encodeAhead: boolean;
+  readonly #recordAhead: boolean;
   readonly #order = new TurnOrder<Running>();
   /** Samples of the turn that is being submitted. */
   #submitting = 0;
@@ -82,7 +82,7 @@ export class DenoiseBatcher {
     this.#gpu = gpu;
     this.#transformer = transformer;
     this.#options = options;
-    this.#encodeAhead = options.encodeAhead ?? !gpu.adapter.isSoftware;
+    this.#recordAhead = options.recordAhead ?? !gpu.adapter.isSoftware;
   }
 
   /** Samples with steps left to submit. */
@@ -121,8 +121,8 @@ export class DenoiseBatcher {
       this.#submitting = batch.length;
       // In Deno it is the call that takes until the device has nothing left to do, not its promise.
       const wait = () => sent.map((step) => this.#end(step));
-      const waited = this.#encodeAhead ? undefined : wait();
-      const turn = await this.#encode(batch, !waited && sent.length > 0);
+      const waited = this.#recordAhead ? undefined : wait();
+      const turn = await this.#record(batch, !waited && sent.length > 0);
       const ends = waited ?? wait();
       sent = await this.#submit(turn);
       this.#submitting = 0;
@@ -160,18 +160,18 @@ export class DenoiseBatcher {
   }
 
   /** @param hidden whether an earlier step is on the device in the meantime */
-  async #encode(given: readonly Running[], hidden: boolean): Promise<Turn> {
+  async #record(given: readonly Running[], hidden: boolean): Promise<Turn> {
     const started = performance.now();
     const batch = given.filter(({ over }) => !over);
     const step = batch.length === 0
       ? { rows: 0 }
-      : await encodeStep(this.#gpu, this.#transformer, batch)
+      : await recordStep(this.#gpu, this.#transformer, batch)
         .catch((error: unknown) => ({ rows: 0, error }));
     const host = (performance.now() - started) / 1000;
     return { batch, ...step, host, exposed: hidden ? 0 : host };
   }
 
-  /** Submits what was encoded, together if that works. */
+  /** Submits what was recorded, together if that works. */
   async #submit(turn: Turn): Promise<Sent[]> {
     try {
       return await this.#send(turn);
@@ -182,7 +182,7 @@ export class DenoiseBatcher {
     const sent: Sent[] = [];
     for (const running of turn.batch) {
       try {
-        sent.push(...await this.#send(await this.#encode([running], false)));
+        sent.push(...await this.#send(await this.#record([running], false)));
       } catch (error) {
         this.#fail(running, error);
       }
@@ -194,7 +194,7 @@ export class DenoiseBatcher {
     // The memory of a sample that has ended since is gone.
     const stale = given.batch.some(({ over }) => over);
     const { batch, rows, commands, error, host, exposed } = stale
-      ? await this.#encode(given.batch, false)
+      ? await this.#record(given.batch, false)
       : given;
     if (error !== undefined) throw error;
     if (!commands) return [];

@@ -41,7 +41,7 @@ export async function tryBatches(
   const expected = rows * productsOfRow(pipeline, tokens + contextLength) / speed();
   if (expected > seconds && expected < Infinity) return;
 
-  const { text, negativeText, release } = await pipeline.encode(request, signal);
+  const { text, negativeText, release } = await pipeline.embed(request, signal);
   const images = Array.from(
     { length: samples },
     (_, k) => pipeline.initialLatents(request, new TorchCpuGenerator(k)),

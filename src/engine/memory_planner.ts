@@ -177,7 +177,7 @@ export class MemoryPlanner {
       ...{ timestep: 1, sigma: 1, nextSigma: 1, next },
       keep: Array.from({ length: slots }, () => next),
     }));
-    const { text, negativeText, release } = await pipeline.encode(trial, undefined);
+    const { text, negativeText, release } = await pipeline.embed(trial, undefined);
     const textBytes = text.context.byteLength + text.pooled.byteLength;
     const images = Array.from(
       { length: samples },

@@ -2,7 +2,7 @@ import type { Recorder } from "../gpu/recorder.ts";
 import type { PerSample, Tensor } from "../gpu/tensor.ts";
 import { attention } from "../ops/attention.ts";
 import type { AttentionOptions as OpOptions } from "../ops/support/attention_options.ts";
-import type { WeightPlan } from "../weights/plan.ts";
+import type { DeclaredWeights } from "../weights/declared.ts";
 import { Linear } from "./linear.ts";
 import { QkRmsNorm } from "./norms.ts";
 
@@ -29,16 +29,18 @@ export class AttentionProjections {
   readonly #norm: QkRmsNorm | undefined;
   readonly #out: Linear | undefined;
 
-  constructor(plan: WeightPlan, path: string, options: ProjectionOptions) {
+  constructor(weights: DeclaredWeights, path: string, options: ProjectionOptions) {
     const { channels, heads, headDim, names, bias = true, eps = 0 } = options;
     const [rows, at] = [heads * headDim, (name: string) => `${path}.${name}`];
-    this.#qkv = new Linear(plan, at(names.qkv.join("+")), channels, 3 * rows, {
+    this.#qkv = new Linear(weights, at(names.qkv.join("+")), channels, 3 * rows, {
       bias,
       parts: names.qkv.map((name) => ({ path: at(name), rows })),
     });
     const [q, k] = names.norms ?? [];
-    this.#norm = q && k ? new QkRmsNorm(plan, at(q), at(k), { heads, headDim, eps }) : undefined;
-    this.#out = names.out ? new Linear(plan, at(names.out), rows, channels, { bias }) : undefined;
+    this.#norm = q && k ? new QkRmsNorm(weights, at(q), at(k), { heads, headDim, eps }) : undefined;
+    this.#out = names.out
+      ? new Linear(weights, at(names.out), rows, channels, { bias })
+      : undefined;
   }
 
   /** [B, S, channels] to queries, keys and values side by side [B, S, 3 * heads * headDim]. */
@@ -65,13 +67,13 @@ export class SelfAttention {
   readonly #options: Omit<OpOptions, "streams" | "label">;
 
   constructor(
-    plan: WeightPlan,
+    weights: DeclaredWeights,
     path: string,
     { scale, causal = false, ...options }: ProjectionOptions & AttentionOptions,
   ) {
     const { heads, headDim } = options;
     this.path = path;
-    this.#projections = new AttentionProjections(plan, path, options);
+    this.#projections = new AttentionProjections(weights, path, options);
     this.#options = { heads, headDim, causal, scale: scale ?? headDim ** -0.5 };
   }
 

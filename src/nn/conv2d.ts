@@ -2,7 +2,7 @@ import type { Recorder } from "../gpu/recorder.ts";
 import type { Tensor } from "../gpu/tensor.ts";
 import { conv2d, type Conv2dOptions } from "../ops/conv2d.ts";
 import type { Parameter } from "../weights/parameter.ts";
-import type { WeightPlan } from "../weights/plan.ts";
+import type { DeclaredWeights } from "../weights/declared.ts";
 
 /** A convolution, channels last. */
 export class Conv2d {
@@ -10,10 +10,10 @@ export class Conv2d {
   readonly #weight: Parameter;
   readonly #bias: Parameter;
 
-  constructor(plan: WeightPlan, path: string, inputs: number, outputs: number, kernel = 3) {
+  constructor(weights: DeclaredWeights, path: string, inputs: number, outputs: number, kernel = 3) {
     this.path = path;
-    this.#weight = plan.conv(`${path}.weight`, [outputs, inputs, kernel, kernel]);
-    this.#bias = plan.vector(`${path}.bias`, outputs);
+    this.#weight = weights.conv(`${path}.weight`, [outputs, inputs, kernel, kernel]);
+    this.#bias = weights.vector(`${path}.bias`, outputs);
   }
 
   /** [B, H, W, inputs] to [B, H', W', outputs], or added to `into`. */

@@ -2,7 +2,7 @@ import type { Recorder } from "../gpu/recorder.ts";
 import type { Tensor } from "../gpu/tensor.ts";
 import { linear, type LinearOptions as ProductOptions } from "../ops/linear.ts";
 import type { Parameter } from "../weights/parameter.ts";
-import type { WeightPlan } from "../weights/plan.ts";
+import type { DeclaredWeights } from "../weights/declared.ts";
 
 /** A layer of the checkpoint in a `Linear`: rows `rowStart` to `rowStart + rows` of its weight. */
 export interface LinearPart {
@@ -32,7 +32,7 @@ export class Linear {
   readonly #bias: Parameter | undefined;
 
   constructor(
-    plan: WeightPlan,
+    weights: DeclaredWeights,
     path: string,
     inputs: number,
     outputs: number,
@@ -48,9 +48,9 @@ export class Linear {
     const keyed = (name: string) =>
       parts.map(({ path, rows }) => ({ key: `${path}.${name}`, rows, size: rows }));
     this.#weight = storedShape
-      ? plan.matrix(`${path}.weight`, [outputs, inputs], { storedShapes: [storedShape] })
-      : plan.stack(keyed("weight"), inputs);
-    this.#bias = bias ? plan.concat(keyed("bias")) : undefined;
+      ? weights.matrix(`${path}.weight`, [outputs, inputs], { storedShapes: [storedShape] })
+      : weights.stack(keyed("weight"), inputs);
+    this.#bias = bias ? weights.concat(keyed("bias")) : undefined;
   }
 
   /** [B, ..., inputs] to [B, ..., outputs], or added to `into`. */

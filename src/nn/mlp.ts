@@ -1,7 +1,7 @@
 import type { Recorder } from "../gpu/recorder.ts";
 import type { PerSample, Tensor } from "../gpu/tensor.ts";
 import type { Activation } from "../ops/linear.ts";
-import type { WeightPlan } from "../weights/plan.ts";
+import type { DeclaredWeights } from "../weights/declared.ts";
 import { Linear } from "./linear.ts";
 
 export interface MlpOptions {
@@ -24,10 +24,10 @@ export class Mlp {
   readonly #second: Linear;
   readonly #activation: Activation;
 
-  constructor(plan: WeightPlan, path: string, { names, widths, activation }: MlpOptions) {
+  constructor(weights: DeclaredWeights, path: string, { names, widths, activation }: MlpOptions) {
     const [inputs, hidden, outputs] = widths;
-    this.#first = new Linear(plan, `${path}.${names[0]}`, inputs, hidden);
-    this.#second = new Linear(plan, `${path}.${names[1]}`, hidden, outputs);
+    this.#first = new Linear(weights, `${path}.${names[0]}`, inputs, hidden);
+    this.#second = new Linear(weights, `${path}.${names[1]}`, hidden, outputs);
     this.#activation = activation;
   }
 

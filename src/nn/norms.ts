@@ -5,7 +5,7 @@ import { layerNorm } from "../ops/layer_norm.ts";
 import { qkRmsNorm } from "../ops/qk_rms_norm.ts";
 import { rmsNorm } from "../ops/rms_norm.ts";
 import type { Parameter } from "../weights/parameter.ts";
-import type { WeightPlan } from "../weights/plan.ts";
+import type { DeclaredWeights } from "../weights/declared.ts";
 
 /** Over the last axis, with weight and bias. */
 export class LayerNorm {
@@ -14,10 +14,10 @@ export class LayerNorm {
   readonly #bias: Parameter;
   readonly #eps: number;
 
-  constructor(plan: WeightPlan, path: string, channels: number, eps: number) {
+  constructor(weights: DeclaredWeights, path: string, channels: number, eps: number) {
     this.path = path;
-    this.#weight = plan.vector(`${path}.weight`, channels);
-    this.#bias = plan.vector(`${path}.bias`, channels);
+    this.#weight = weights.vector(`${path}.weight`, channels);
+    this.#bias = weights.vector(`${path}.bias`, channels);
     this.#eps = eps;
   }
 
@@ -33,9 +33,9 @@ export class RmsNorm {
   readonly #weight: Parameter;
   readonly #eps: number;
 
-  constructor(plan: WeightPlan, path: string, channels: number, eps: number) {
+  constructor(weights: DeclaredWeights, path: string, channels: number, eps: number) {
     this.path = path;
-    this.#weight = plan.vector(`${path}.weight`, channels);
+    this.#weight = weights.vector(`${path}.weight`, channels);
     this.#eps = eps;
   }
 
@@ -52,11 +52,17 @@ export class GroupNorm {
   readonly #bias: Parameter;
   readonly #eps: number;
 
-  constructor(plan: WeightPlan, path: string, groups: number, channels: number, eps: number) {
+  constructor(
+    weights: DeclaredWeights,
+    path: string,
+    groups: number,
+    channels: number,
+    eps: number,
+  ) {
     this.path = path;
     this.#groups = groups;
-    this.#weight = plan.vector(`${path}.weight`, channels);
-    this.#bias = plan.vector(`${path}.bias`, channels);
+    this.#weight = weights.vector(`${path}.weight`, channels);
+    this.#bias = weights.vector(`${path}.bias`, channels);
     this.#eps = eps;
   }
 
@@ -87,11 +93,11 @@ export class QkRmsNorm {
   readonly #k: Parameter;
   readonly #label: string;
 
-  constructor(plan: WeightPlan, q: string, k: string, options: QkNormOptions) {
+  constructor(weights: DeclaredWeights, q: string, k: string, options: QkNormOptions) {
     this.#options = options;
     this.#label = q;
-    this.#q = plan.vector(`${q}.weight`, options.headDim);
-    this.#k = plan.vector(`${k}.weight`, options.headDim);
+    this.#q = weights.vector(`${q}.weight`, options.headDim);
+    this.#k = weights.vector(`${k}.weight`, options.headDim);
   }
 
   /** Changes `qkv` [B, S, 3 * heads * headDim] in place. */

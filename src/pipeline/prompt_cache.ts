@@ -1,6 +1,6 @@
 /**
  * Embeddings of recent prompts, bounded in bytes, and the queue in front of the text encoders. A
- * prompt that several requests want at once is encoded once; an entry in use outlives its eviction
+ * prompt that several requests want at once is embedded once; an entry in use outlives its eviction
  * until the last user lets go.
  */
 import { Mutex } from "async-mutex";
@@ -68,12 +68,12 @@ export class PromptCache {
     });
   }
 
-  /** Prompts that were known or being encoded when they were asked for. */
+  /** Prompts that were known or being embedded when they were asked for. */
   get hits(): number {
     return this.#hits;
   }
 
-  /** Prompts that had to be encoded. */
+  /** Prompts that had to be embedded. */
   get misses(): number {
     return this.#misses;
   }
@@ -101,10 +101,10 @@ export class PromptCache {
     }
   }
 
-  /** The embeddings for `key`, made by `encode` if unknown. Rejects with what `encode` throws. */
+  /** The embeddings for `key`, made by `embed` if unknown. Rejects with what `embed` throws. */
   async acquire(
     key: string,
-    encode: () => Promise<PreparedText>,
+    embed: () => Promise<PreparedText>,
     { pin = false, signal }: AcquireOptions = {},
   ): Promise<TextLease> {
     signal?.throwIfAborted();
@@ -119,7 +119,7 @@ export class PromptCache {
     else {
       this.#misses++;
       const made: Pending = pending = { waiters: 0, waiting: 0, entry: undefined };
-      made.entry = this.#turn.runExclusive(() => this.#make(made, key, encode, pin));
+      made.entry = this.#turn.runExclusive(() => this.#make(made, key, embed, pin));
       this.#pending.set(key, made);
     }
     return await this.#wait(pending, signal);
@@ -159,12 +159,12 @@ export class PromptCache {
   async #make(
     pending: Pending,
     key: string,
-    encode: () => Promise<PreparedText>,
+    embed: () => Promise<PreparedText>,
     pin: boolean,
   ): Promise<Entry> {
     try {
       if (pending.waiting === 0) throw new DOMException("Nobody waits any more", "AbortError");
-      const text = await encode();
+      const text = await embed();
       const bytes = text.context.byteLength + text.pooled.byteLength;
       // Counted for all who wait, so that nothing evicts the entry before they have it.
       const entry: Entry = { text, bytes, users: pending.waiters, evicted: false };

@@ -11,7 +11,7 @@ import type { Components, PreparedText } from "../models/sd3/components.ts";
 import { TorchCpuGenerator } from "../random/torch_cpu.ts";
 import type { Scheduler, Step } from "../schedulers/mod.ts";
 import { keptBy } from "../schedulers/step.ts";
-import { encodePrompt, type PromptTokens } from "../models/sd3/embed_prompt.ts";
+import { embedPrompt, type PromptTokens } from "../models/sd3/embed_prompt.ts";
 import { skipLayerGuidance } from "../denoise/batch_step.ts";
 import { DecodeStage } from "./decode_stage.ts";
 import { type BatcherOptions, DenoiseBatcher } from "../denoise/batcher.ts";
@@ -30,7 +30,7 @@ import type {
 } from "../engine/types.ts";
 import type { GenerateRequest, ResolvedRequest } from "../requests/types.ts";
 
-export interface PipelineOptions extends Pick<BatcherOptions, "onTurn" | "encodeAhead"> {
+export interface PipelineOptions extends Pick<BatcherOptions, "onTurn" | "recordAhead"> {
   /** What requests may ask for, of what the model can do. */
   readonly limits?: RequestLimits | undefined;
   /** Bytes of prompt embeddings kept for later requests. */
@@ -84,7 +84,7 @@ export class StableDiffusion3Pipeline {
     this.batcher = new DenoiseBatcher(gpu, components.transformer, {
       maxBatch: options.maxBatch ?? (() => defaultMaxBatch),
       onTurn: options.onTurn,
-      encodeAhead: options.encodeAhead,
+      recordAhead: options.recordAhead,
     });
     this.decodeStage = new DecodeStage(gpu, components.decoder, {
       maxBytes: options.decodeBytes,
@@ -114,7 +114,7 @@ export class StableDiffusion3Pipeline {
     const { signal } = options;
     signal?.throwIfAborted();
     const started = performance.now();
-    const prompts = await this.encode(resolved, signal);
+    const prompts = await this.embed(resolved, signal);
     const drawn: DrawnImage[] = [];
     try {
       const encoded = performance.now();
@@ -158,7 +158,7 @@ export class StableDiffusion3Pipeline {
   }
 
   /** Embeddings of prompt and, under guidance, negative prompt; on loan from the cache. */
-  async encode(request: ResolvedRequest, signal: AbortSignal | undefined) {
+  async embed(request: ResolvedRequest, signal: AbortSignal | undefined) {
     const leases: TextLease[] = [];
     const truncated: TruncatedPrompt[] = [];
     const acquire = async (field: TruncatedPrompt["field"], triple: PromptTriple, clipSkip = 0) => {
@@ -197,7 +197,7 @@ export class StableDiffusion3Pipeline {
     clipSkip = 0,
   ): Promise<PreparedText> {
     const { transformer, ...encoders } = this.components;
-    const { promptEmbeds, pooled } = await encodePrompt(this.gpu, encoders, tokens, {
+    const { promptEmbeds, pooled } = await embedPrompt(this.gpu, encoders, tokens, {
       width: this.model.configs.transformer.joint_attention_dim,
       t5Length: t5Length(this.model.tokenizers, maxSequenceLength),
       clipSkip,

@@ -5,7 +5,7 @@ import { GraphBuilder } from "../../src/backends/onnx/export/graph.ts";
 import { writeModel } from "../../src/backends/onnx/export/mod.ts";
 import { createSession, OrtTensor, runSession } from "../../src/backends/onnx/runtime.ts";
 import type { Checkpoint } from "../../src/weights/checkpoint.ts";
-import { WeightPlan } from "../../src/weights/plan.ts";
+import { DeclaredWeights } from "../../src/weights/declared.ts";
 import { type Files, memorySink } from "../backends/onnx/memory_sink.ts";
 import type { BenchCase, HostTensors } from "./cases/case.ts";
 import type { Contender } from "./race.ts";
@@ -21,9 +21,9 @@ export async function ours(
   bench: BenchCase,
   checkpoint: Checkpoint,
 ): Promise<CaseContender> {
-  const plan = new WeightPlan("bench");
-  const record = bench.wgsl(plan);
-  await plan.load(checkpoint, gpu, { weightType: bench.weightType });
+  const declared = new DeclaredWeights("bench");
+  const record = bench.wgsl(declared);
+  await declared.load(checkpoint, gpu, { weightType: bench.weightType });
   const graphInputs = bench.inputs();
   const host = bench.wgslInputs?.(graphInputs) ?? graphInputs;
   const inputs = uploadAll(gpu, host);
@@ -50,7 +50,7 @@ export async function ours(
     },
     dispose() {
       program.dispose();
-      plan.dispose();
+      declared.dispose();
       gpu.destroyTensor(...Object.values(inputs));
       return Promise.resolve();
     },

@@ -61,7 +61,7 @@ const engine = await openEngine(directorySource(flags.model), {
   // Every prompt is new: embeddings kept for later would only blur the peak.
   promptCacheBytes: 2 ** 20,
   onTurn: (turn) => turns.push(turn),
-  encodeAhead: flags["encode-ahead"],
+  recordAhead: flags["encode-ahead"],
   ...(flags["max-batch"] !== undefined && { maxBatch: Number(flags["max-batch"]) }),
 });
 const status = engine.status();

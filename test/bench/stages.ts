@@ -82,7 +82,7 @@ export function stagesOf(
           }]),
         );
       };
-      const commands = await step.encode({ before: () => {}, after: () => {}, write });
+      const commands = await step.record({ before: () => {}, after: () => {}, write });
       await commands.submit();
     }),
     decode: repeated(() => components.decoder.decode(latents, pixels)),

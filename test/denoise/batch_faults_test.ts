@@ -30,7 +30,7 @@ const request = resolveRequest({
 
 /** Samples of one pipeline and prompt, which differ in their seeds. */
 async function studio(pipeline: StableDiffusion3Pipeline) {
-  const { text, negativeText, release } = await pipeline.encode(request, undefined);
+  const { text, negativeText, release } = await pipeline.embed(request, undefined);
   const steps = pipeline.schedule(request);
   const draws: number[] = [];
   const sample = (seed: number, changes: Partial<Sample> = {}): Sample => {
@@ -102,13 +102,13 @@ function assertRejected(end: PromiseSettledResult<void>, message: RegExp): void 
   assert.match(String((end as PromiseRejectedResult).reason), message);
 }
 
-for (const encodeAhead of [false, true]) {
-  const options = { maxBatch: () => 8, encodeAhead };
+for (const recordAhead of [false, true]) {
+  const options = { maxBatch: () => 8, recordAhead };
   const batcherOf = (transformer: TransformerComponent) =>
     new DenoiseBatcher(gpu, transformer, options);
   const plain = batcherOf(components.transformer);
   const test = (name: string, run: () => Promise<void>) =>
-    Deno.test(`encoding ${encodeAhead ? "ahead" : "between steps"}: ${name}`, run);
+    Deno.test(`encoding ${recordAhead ? "ahead" : "between steps"}: ${name}`, run);
 
   test("a step is encoded and followed by the next in this order", async () => {
     const events: string[] = [];
@@ -118,8 +118,8 @@ for (const encodeAhead of [false, true]) {
     };
     const transformer = wrapped((step) => ({
       ...step,
-      encode: async (work) => {
-        const commands = noted("encode", await step.encode(work));
+      record: async (work) => {
+        const commands = noted("encode", await step.record(work));
         return { submit: () => noted("submit", commands.submit()) };
       },
     }));
@@ -132,10 +132,10 @@ for (const encodeAhead of [false, true]) {
       onTurn: (turn) => reports.push(turn),
     });
     assert.deepEqual(await alone(batcher, 0), expected[0]);
-    const later = encodeAhead ? ["encode", "wait", "submit"] : ["wait", "encode", "submit"];
+    const later = recordAhead ? ["encode", "wait", "submit"] : ["wait", "encode", "submit"];
     assert.deepEqual(events, ["encode", "submit", ...later, ...later, "wait"]);
     for (const [i, { host, exposed }] of reports.entries()) {
-      assert.equal(exposed < host, encodeAhead && i > 0);
+      assert.equal(exposed < host, recordAhead && i > 0);
     }
   });
 
@@ -172,8 +172,8 @@ for (const encodeAhead of [false, true]) {
     const submitted: number[] = [];
     const transformer = wrapped((step, { samples }) => ({
       ...step,
-      encode: async (work) => {
-        const commands = await step.encode(work);
+      record: async (work) => {
+        const commands = await step.record(work);
         // Long enough for the end of the step before to be heard of.
         await gpu.idle();
         await new Promise((resolve) => setTimeout(resolve, 50));
@@ -191,7 +191,7 @@ for (const encodeAhead of [false, true]) {
       },
     });
     assertRejected(end, /listener failed/);
-    assert.deepEqual(submitted, encodeAhead ? [3, 3, 2] : [3, 2, 2]);
+    assert.deepEqual(submitted, recordAhead ? [3, 3, 2] : [3, 2, 2]);
   });
 
   test("a snapshot that throws ends its own sample", async () => {
@@ -254,12 +254,12 @@ for (const encodeAhead of [false, true]) {
     let failed = 0;
     const transformer = wrapped((step) => ({
       ...step,
-      encode: async (work) => {
+      record: async (work) => {
         const counted = (error: unknown) => {
           failed++;
           throw error;
         };
-        const commands = await step.encode(work).catch(counted);
+        const commands = await step.record(work).catch(counted);
         return { submit: () => commands.submit().catch(counted) };
       },
     }));
@@ -291,7 +291,7 @@ for (const encodeAhead of [false, true]) {
   });
 
   test("a second try draws no second noise", async () => {
-    const stochastic = openPipeline(stochasticModel, undefined, { encodeAhead });
+    const stochastic = openPipeline(stochasticModel, undefined, { recordAhead });
     const noisy = await studio(stochastic);
     const single = [
       await noisy.alone(stochastic.batcher, 0),
@@ -301,8 +301,8 @@ for (const encodeAhead of [false, true]) {
     const once = noisy.draws[0];
     const transformer = wrapped((step, { samples }) => ({
       ...step,
-      encode: (work) =>
-        step.encode({
+      record: (work) =>
+        step.record({
           ...work,
           write: () => {
             work.write();
@@ -320,7 +320,7 @@ for (const encodeAhead of [false, true]) {
   });
 
   test("a step that needs noise from a sample that draws none fails", async () => {
-    const stochastic = openPipeline(stochasticModel, undefined, { encodeAhead });
+    const stochastic = openPipeline(stochasticModel, undefined, { recordAhead });
     const noisy = await studio(stochastic);
     const one = noisy.sample(0, { drawNoise: undefined });
     await assert.rejects(stochastic.batcher.denoise(one), /draws none/);

@@ -26,11 +26,11 @@ async function alone(pipeline: StableDiffusion3Pipeline, list: readonly Generate
 }
 
 /** Encodes between steps, and a step while the one before runs. */
-const [pipeline, ahead] = [false, true].map((encodeAhead) =>
-  openPipeline(undefined, undefined, { encodeAhead })
+const [pipeline, ahead] = [false, true].map((recordAhead) =>
+  openPipeline(undefined, undefined, { recordAhead })
 ) as [StableDiffusion3Pipeline, StableDiffusion3Pipeline];
 const expected = await alone(pipeline, requests);
-const stochastic = openPipeline(stochasticModel, undefined, { encodeAhead: true });
+const stochastic = openPipeline(stochasticModel, undefined, { recordAhead: true });
 const plain = requests[0]!;
 
 Deno.test("different requests make different images", () => {

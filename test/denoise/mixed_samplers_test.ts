@@ -49,7 +49,7 @@ const watched: TransformerComponent = {
   dispose: () => {},
 };
 const pipeline = openPipeline(model, { ...components, transformer: watched }, {
-  encodeAhead: true,
+  recordAhead: true,
 });
 const views = Object.values(samplers).map((config): StableDiffusion3Pipeline =>
   Object.create(pipeline, { scheduler: { value: createScheduler(config) } })

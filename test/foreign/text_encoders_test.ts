@@ -5,7 +5,7 @@ import { wgslClip, wgslT5 } from "../../src/backends/wgsl/components.ts";
 import { ClipTextModel } from "../../src/models/sd3/text_encoders/clip.ts";
 import { T5Encoder } from "../../src/models/sd3/text_encoders/t5.ts";
 import { openCheckpoint } from "../../src/weights/layouts/mod.ts";
-import { WeightPlan } from "../../src/weights/plan.ts";
+import { DeclaredWeights } from "../../src/weights/declared.ts";
 import { assertClose, gpu, random } from "../gpu.ts";
 import { clipReference } from "../reference/networks/clip.ts";
 import { t5Reference } from "../reference/networks/t5.ts";
@@ -55,18 +55,18 @@ for (const [name, { config: changes, storage, ids: given }] of Object.entries(cl
     const config = { ...baseClip, ...changes };
     const ids = given ?? [...someIds(20, 290), eos, 0, 0];
     const { files, weights } = makeNetwork(clipShapes(config), storage);
-    const plan = new WeightPlan("clip");
+    const declared = new DeclaredWeights("clip");
     const parsed = parseConfig(clipTextConfig, JSON.stringify(config), "config.json");
-    const model = new ClipTextModel(parsed, plan);
-    await plan.load(await openCheckpoint(source(files), ""), gpu);
-    const component = wgslClip(gpu, model, plan);
+    const model = new ClipTextModel(parsed, declared);
+    await declared.load(await openCheckpoint(source(files), ""), gpu);
+    const component = wgslClip(gpu, model, declared);
     const out = {
       hidden: gpu.createTensor([1, ids.length, config.hidden_size], "hidden", "other"),
       pooled: gpu.createTensor([1, config.projection_dim], "pooled", "other"),
     };
     const { hiddenStates, textEmbeds } = clipReference(weights, config, ids);
     for (let skip = 0; skip < config.num_hidden_layers; skip++) {
-      await component.encode(Int32Array.from(ids), out, skip);
+      await component.embed(Int32Array.from(ids), out, skip);
       const hidden = await gpu.readFloats(out.hidden);
       assertClose(hidden, hiddenStates.at(-(skip + 2))!, tolerance.module, `skip ${skip}`);
       assertClose(await gpu.readFloats(out.pooled), textEmbeds, tolerance.module, "pooled");
@@ -112,15 +112,15 @@ for (const [name, { config: changes, storage, lengths = [33] }] of Object.entrie
   Deno.test(`T5: ${name}`, async () => {
     const config = { ...baseT5, ...changes };
     const { files, weights } = makeNetwork(t5Shapes(config), storage);
-    const plan = new WeightPlan("t5");
+    const declared = new DeclaredWeights("t5");
     const parsed = parseConfig(t5Config, JSON.stringify(config), "config.json");
-    const model = new T5Encoder(parsed, plan);
-    await plan.load(await openCheckpoint(source(files), ""), gpu);
-    const component = wgslT5(gpu, model, plan);
+    const model = new T5Encoder(parsed, declared);
+    await declared.load(await openCheckpoint(source(files), ""), gpu);
+    const component = wgslT5(gpu, model, declared);
     for (const length of lengths) {
       const ids = someIds(length, config.vocab_size);
       const out = gpu.createTensor([1, length, config.d_model], "hidden", "other");
-      await component.encode(ids, out);
+      await component.embed(ids, out);
       const expected = t5Reference(weights, config, ids);
       assertClose(await gpu.readFloats(out), expected, tolerance.module, `${length} tokens`);
     }

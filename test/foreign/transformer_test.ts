@@ -3,7 +3,7 @@ import type { Tensor } from "../../src/gpu/tensor.ts";
 import { parseConfig, transformerConfig } from "../../src/models/sd3/configs.ts";
 import { MMDiT } from "../../src/models/sd3/transformer/mmdit.ts";
 import { openCheckpoint } from "../../src/weights/layouts/mod.ts";
-import { WeightPlan } from "../../src/weights/plan.ts";
+import { DeclaredWeights } from "../../src/weights/declared.ts";
 import { assertClose, gpu, random } from "../gpu.ts";
 import { transformerReference } from "../reference/networks/mmdit.ts";
 import { tolerance } from "../tolerance.ts";
@@ -124,12 +124,12 @@ for (
       stem: "diffusion_pytorch_model",
       ...storage,
     });
-    const plan = new WeightPlan("transformer");
+    const declared = new DeclaredWeights("transformer");
     const network = new MMDiT(
       parseConfig(transformerConfig, JSON.stringify(config), "config.json"),
-      plan,
+      declared,
     );
-    await plan.load(await openCheckpoint(source(files), ""), gpu);
+    await declared.load(await openCheckpoint(source(files), ""), gpu);
 
     const { in_channels, joint_attention_dim, pooled_projection_dim } = config;
     const given = {
@@ -187,6 +187,6 @@ for (
       compare("velocity", expected);
     }
     program.dispose();
-    plan.dispose();
+    declared.dispose();
   });
 }

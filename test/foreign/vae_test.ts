@@ -4,7 +4,7 @@ import { wgslDecoder, wgslEncoder } from "../../src/backends/wgsl/components.ts"
 import { VaeDecoder } from "../../src/models/sd3/vae/decoder.ts";
 import { VaeEncoder } from "../../src/models/sd3/vae/encoder.ts";
 import { openCheckpoint } from "../../src/weights/layouts/mod.ts";
-import { WeightPlan } from "../../src/weights/plan.ts";
+import { DeclaredWeights } from "../../src/weights/declared.ts";
 import { assertClose, gpu, random } from "../gpu.ts";
 import { decodeReference, encodeReference, type Planes } from "../reference/networks/vae.ts";
 import { tolerance } from "../tolerance.ts";
@@ -65,11 +65,11 @@ for (const [name, { config, storage, size: [height, width] = [5, 7] }] of Object
       stem: "diffusion_pytorch_model",
       ...storage,
     });
-    const plan = new WeightPlan("vae");
+    const declared = new DeclaredWeights("vae");
     const parsed = parseConfig(vaeConfig, JSON.stringify(config), "config.json");
-    const decoder = wgslDecoder(gpu, new VaeDecoder(parsed, plan), plan);
-    const encoder = wgslEncoder(gpu, new VaeEncoder(parsed, plan), plan);
-    await plan.load(await openCheckpoint(source(files), ""), gpu);
+    const decoder = wgslDecoder(gpu, new VaeDecoder(parsed, declared), declared);
+    const encoder = wgslEncoder(gpu, new VaeEncoder(parsed, declared), declared);
+    await declared.load(await openCheckpoint(source(files), ""), gpu);
     const scale = 2 ** (config.block_out_channels.length - 1);
     const channels = config.latent_channels;
 

@@ -31,7 +31,7 @@ for (const { key, config, latents_after_calls, ...run } of samplers.trajectories
       { model: model.info, limits: defaultRequestLimits },
     );
     const steps = pipeline.schedule(request);
-    const text = await pipeline.encode(request, undefined);
+    const text = await pipeline.embed(request, undefined);
     const { latents, kept } = pipeline.begin(request, steps, run.seed);
     assert.equal(kept?.shape[0] ?? 0, keptBy(steps));
     const noise = new TorchCpuGenerator(run.noise_seed);

@@ -1,9 +1,9 @@
 /** Both CLIPs, T5 and their joined embeddings against diffusers, layer by layer. */
 import type { Tensor } from "../../src/gpu/tensor.ts";
 import { ClipTextModel } from "../../src/models/sd3/text_encoders/clip.ts";
-import { encodePrompt } from "../../src/models/sd3/embed_prompt.ts";
+import { embedPrompt } from "../../src/models/sd3/embed_prompt.ts";
 import { openCheckpoint } from "../../src/weights/layouts/mod.ts";
-import { WeightPlan } from "../../src/weights/plan.ts";
+import { DeclaredWeights } from "../../src/weights/declared.ts";
 import { assertClose } from "../gpu.ts";
 import { tolerance } from "../tolerance.ts";
 import { golden, openFixture } from "./fixture.ts";
@@ -26,10 +26,10 @@ function row(key: string, index: number): Float32Array {
 
 for (const [encoder, config] of [[1, model.configs.clipL], [2, model.configs.clipG]] as const) {
   Deno.test(`CLIP ${encoder} agrees in every layer, in a batch of three`, async () => {
-    const plan = new WeightPlan(`clip ${encoder}`);
-    const clip = new ClipTextModel(config, plan);
+    const declared = new DeclaredWeights(`clip ${encoder}`);
+    const clip = new ClipTextModel(config, declared);
     const folder = encoder === 1 ? "text_encoder" : "text_encoder_2";
-    await plan.load(await openCheckpoint(model.source, folder), gpu);
+    await declared.load(await openCheckpoint(model.source, folder), gpu);
     const length = vectors(`ids_${encoder}`).shape[1]!;
     const all = [0, 1, 2].map((i) => ids(`ids_${encoder}`, i));
     const rec = gpu.record("clip");
@@ -61,7 +61,7 @@ Deno.test("T5 agrees for each prompt", async () => {
   const { shape } = vectors("last_hidden_state_3");
   for (let i = 0; i < prompts; i++) {
     const out = gpu.createTensor([1, ...shape.slice(1)], "t5", "other");
-    await components.t5!.encode(ids("ids_3", i), out);
+    await components.t5!.embed(ids("ids_3", i), out);
     const expected = row("last_hidden_state_3", i);
     assertClose(await gpu.readFloats(out), expected, tolerance.module, `prompt ${i}`);
   }
@@ -70,7 +70,7 @@ Deno.test("T5 agrees for each prompt", async () => {
 Deno.test("the joined embeddings are those of encode_prompt", async () => {
   for (let i = 0; i < prompts; i++) {
     const tokens = { clipL: ids("ids_1", i), clipG: ids("ids_2", i), t5: ids("ids_3", i) };
-    const { promptEmbeds, pooled } = await encodePrompt(gpu, components, tokens, {
+    const { promptEmbeds, pooled } = await embedPrompt(gpu, components, tokens, {
       width: model.configs.transformer.joint_attention_dim,
       t5Length: tokens.t5.length,
     });

@@ -31,7 +31,7 @@ for (
       const sigma = vectors("sigmas").values[i]!;
       assert.ok(Math.abs(step.sigma / sigma - 1) < tolerance.scheduler);
     }
-    const text = await pipeline.encode(request, undefined);
+    const text = await pipeline.embed(request, undefined);
     const initial = vectors("initial_latents");
     const latents = gpu.upload(initial.values, initial.shape, "latents", "other");
     const after: Tensor[] = [];

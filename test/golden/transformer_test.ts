@@ -2,15 +2,15 @@
 import type { Tensor } from "../../src/gpu/tensor.ts";
 import { MMDiT } from "../../src/models/sd3/transformer/mmdit.ts";
 import { openCheckpoint } from "../../src/weights/layouts/mod.ts";
-import { WeightPlan } from "../../src/weights/plan.ts";
+import { DeclaredWeights } from "../../src/weights/declared.ts";
 import { assertClose } from "../gpu.ts";
 import { tolerance } from "../tolerance.ts";
 import { golden, openFixture } from "./fixture.ts";
 
 const { gpu, model } = await openFixture();
-const plan = new WeightPlan("transformer");
-const transformer = new MMDiT(model.configs.transformer, plan);
-await plan.load(await openCheckpoint(model.source, "transformer"), gpu);
+const declared = new DeclaredWeights("transformer");
+const transformer = new MMDiT(model.configs.transformer, declared);
+await declared.load(await openCheckpoint(model.source, "transformer"), gpu);
 
 for (
   const name of [

@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { Linear } from "../../src/nn/linear.ts";
 import { openCheckpoint } from "../../src/weights/layouts/mod.ts";
-import { WeightPlan } from "../../src/weights/plan.ts";
+import { DeclaredWeights } from "../../src/weights/declared.ts";
 import { makeNetwork } from "../foreign/make_network.ts";
 import { gpu, input, random } from "../gpu.ts";
 import { source } from "../weights/make.ts";
@@ -15,11 +15,13 @@ const shapes = new Map<string, readonly number[]>([
   ["b.bias", [24]],
 ]);
 
-async function load(build: (plan: WeightPlan) => readonly Linear[]): Promise<readonly Linear[]> {
-  const plan = new WeightPlan("network");
-  const layers = build(plan);
+async function load(
+  build: (declared: DeclaredWeights) => readonly Linear[],
+): Promise<readonly Linear[]> {
+  const declared = new DeclaredWeights("network");
+  const layers = build(declared);
   const { files } = makeNetwork(shapes, { stem: "diffusion_pytorch_model" });
-  await plan.load(await openCheckpoint(source(files), ""), gpu);
+  await declared.load(await openCheckpoint(source(files), ""), gpu);
   return layers;
 }
 
@@ -31,14 +33,14 @@ async function outputs(layer: Linear): Promise<Float32Array> {
 }
 
 Deno.test("a product of several layers gives each one's outputs, at the rows that it names", async () => {
-  const [joined] = await load((plan) => [
-    new Linear(plan, "a+b", inputs, 32, {
+  const [joined] = await load((declared) => [
+    new Linear(declared, "a+b", inputs, 32, {
       parts: [{ path: "a", rows: 8 }, { path: "b", rows: 24 }],
     }),
   ]);
-  const alone = await load((plan) => [
-    new Linear(plan, "a", inputs, 8),
-    new Linear(plan, "b", inputs, 24),
+  const alone = await load((declared) => [
+    new Linear(declared, "a", inputs, 8),
+    new Linear(declared, "b", inputs, 24),
   ]);
   assert.deepEqual(joined!.parts.map(({ path }) => path), ["a", "b"]);
   const together = await outputs(joined!);

@@ -69,7 +69,7 @@ export const stochasticModel = {
 export function openPipeline(
   of = model,
   parts = components,
-  options: Pick<PipelineOptions, "encodeAhead"> = {},
+  options: Pick<PipelineOptions, "recordAhead"> = {},
 ): StableDiffusion3Pipeline {
   return new StableDiffusion3Pipeline(gpu, of, parts, {
     ...options,

@@ -1,7 +1,7 @@
 /** How declared parameters lie in GPU memory: types, rows, textures, splits. */
 import assert from "node:assert/strict";
 import { rowStride } from "../../src/gpu/tensor.ts";
-import { WeightPlan } from "../../src/weights/plan.ts";
+import { DeclaredWeights } from "../../src/weights/declared.ts";
 import { gpu } from "../gpu.ts";
 import { buffers, limited, stored, texels, value, values } from "./device.ts";
 import { checkpointOf } from "./make.ts";
@@ -26,15 +26,15 @@ for (
       stored("bias2", dtype, [5], 12),
       { name: "x.position_ids", dtype: "I64", shape: [4] },
     ]);
-    const plan = new WeightPlan("net");
-    const matrix = plan.matrix(["q", "k"], [3, 10]);
-    const bias = plan.vector(["bias", "bias2"], 5);
-    const conv = plan.conv("conv", [2, 3, 2, 2]);
-    const table = plan.table("table", [1, 3, 5]);
-    plan.ignore(/position_ids$/);
+    const declared = new DeclaredWeights("net");
+    const matrix = declared.matrix(["q", "k"], [3, 10]);
+    const bias = declared.vector(["bias", "bias2"], 5);
+    const conv = declared.conv("conv", [2, 3, 2, 2]);
+    const table = declared.table("table", [1, 3, 5]);
+    declared.ignore(/position_ids$/);
     assert.throws(() => matrix.tensor, /net\/q\+k is not loaded/);
     const before = gpu.ledger.bytes("weights");
-    await plan.load(checkpoint, buffers, { weightType });
+    await declared.load(checkpoint, buffers, { weightType });
 
     assert.deepEqual(matrix.tensor.shape, [6, 10]);
     assert.equal(matrix.tensor.dtype, expected);
@@ -67,7 +67,7 @@ for (
       Array.from({ length: 15 }, (_, i) => value(3 + i)),
     );
 
-    plan.dispose();
+    declared.dispose();
     assert.equal(gpu.ledger.bytes("weights"), before);
     assert.throws(() => matrix.tensor, /not loaded/);
   });
@@ -76,13 +76,13 @@ for (
 Deno.test("float8 loads as f16", async () => {
   const bytes = Uint8Array.of(0x38, 0xb8, 0x7e, 0x01);
   const checkpoint = await checkpointOf([{ name: "w", dtype: "F8_E4M3", shape: [2, 2], bytes }]);
-  const plan = new WeightPlan("net");
-  const w = plan.matrix("w", [2, 2]);
-  await plan.load(checkpoint, buffers);
+  const declared = new DeclaredWeights("net");
+  const w = declared.matrix("w", [2, 2]);
+  await declared.load(checkpoint, buffers);
   assert.equal(w.tensor.dtype, "f16");
   const read = await values(w.tensor);
   assert.deepEqual([...read.slice(0, 2), ...read.slice(8, 10)], [1, -1, 448, 2 ** -9]);
-  plan.dispose();
+  declared.dispose();
 });
 
 Deno.test("a bfloat16 matrix out of f16's range becomes f32, its neighbour stays f16", async () => {
@@ -94,11 +94,11 @@ Deno.test("a bfloat16 matrix out of f16's range becomes f32, its neighbour stays
     wide,
     stored("other", "BF16", [2, 8], 16),
   ]);
-  const plan = new WeightPlan("net");
-  const wideMatrix = plan.matrix(["wide", "other"], [2, 8]);
-  const nearMatrix = plan.matrix("near", [2, 8]);
+  const declared = new DeclaredWeights("net");
+  const wideMatrix = declared.matrix(["wide", "other"], [2, 8]);
+  const nearMatrix = declared.matrix("near", [2, 8]);
   const progress: number[] = [];
-  await plan.load(checkpoint, buffers, {
+  await declared.load(checkpoint, buffers, {
     onProgress: (done, total) => progress.push(done / total),
   });
   assert.deepEqual([wideMatrix.tensor.dtype, nearMatrix.tensor.dtype], ["f32", "f16"]);
@@ -111,7 +111,7 @@ Deno.test("a bfloat16 matrix out of f16's range becomes f32, its neighbour stays
   assert.equal(progress[0], 0);
   assert.equal(progress.at(-1), 1);
   assert.deepEqual(progress, progress.toSorted((a, b) => a - b));
-  plan.dispose();
+  declared.dispose();
 });
 
 Deno.test("where the device prefers it, f16 weights to multiply with lie transposed in textures", async () => {
@@ -123,15 +123,15 @@ Deno.test("where the device prefers it, f16 weights to multiply with lie transpo
     stored("few", "F16", [15, 2, 3, 3], 5),
     stored("rows", "F16", [5, 8], 11),
   ]);
-  const plan = new WeightPlan("net");
-  const matrix = plan.matrix(["a", "b"], [70, 10]);
-  const wide = plan.matrix("wide", [4, 8]);
-  const conv = plan.conv("conv", [128, 2, 3, 3]);
-  const few = plan.conv("few", [15, 2, 3, 3]);
-  const rows = plan.matrix("rows", [5, 8], { lookup: true });
+  const declared = new DeclaredWeights("net");
+  const matrix = declared.matrix(["a", "b"], [70, 10]);
+  const wide = declared.matrix("wide", [4, 8]);
+  const conv = declared.conv("conv", [128, 2, 3, 3]);
+  const few = declared.conv("few", [15, 2, 3, 3]);
+  const rows = declared.matrix("rows", [5, 8], { lookup: true });
   const before = gpu.ledger.bytes("weights");
   const limits = { ...limited(2 ** 20).limits, maxTextureDimension2D: 130 } as GPUSupportedLimits;
-  await plan.load(checkpoint, { ...limited(2 ** 20), limits, prefersTextures: true });
+  await declared.load(checkpoint, { ...limited(2 ** 20), limits, prefersTextures: true });
 
   assert.deepEqual(matrix.parts.map((p) => [p.rowStart, p.rows]), [[0, 128], [128, 12]]);
   for (const { texture, rowStart, rows } of matrix.parts) {
@@ -158,8 +158,10 @@ Deno.test("where the device prefers it, f16 weights to multiply with lie transpo
   assert.equal((await values(rows.tensor)).length, 40);
 
   const bytes = gpu.ledger.bytes("weights") - before;
-  assert.ok(bytes >= plan.gpuBytes(checkpoint) && bytes <= plan.gpuBytes(checkpoint) + 8192);
-  plan.dispose();
+  assert.ok(
+    bytes >= declared.gpuBytes(checkpoint) && bytes <= declared.gpuBytes(checkpoint) + 8192,
+  );
+  declared.dispose();
   assert.equal(gpu.ledger.bytes("weights"), before);
 });
 
@@ -171,11 +173,11 @@ Deno.test("a matrix over the binding limit is split at multiples of 64 rows", as
     stored("small", "F16", [2, 8], 5),
     stored("table", "F16", [1, 200, 13], 11),
   ]);
-  const plan = new WeightPlan("net");
-  const big = plan.matrix(["a", "b"], [100, 10]);
-  const small = plan.matrix("small", [2, 8]);
-  const table = plan.table("table", [1, 200, 13]);
-  await plan.load(checkpoint, limited(5000));
+  const declared = new DeclaredWeights("net");
+  const big = declared.matrix(["a", "b"], [100, 10]);
+  const small = declared.matrix("small", [2, 8]);
+  const table = declared.table("table", [1, 200, 13]);
+  await declared.load(checkpoint, limited(5000));
   assert.deepEqual(big.shape, [200, 10]);
   assert.deepEqual(big.parts.map(({ rowStart, rows }) => [rowStart, rows]), [[0, 128], [128, 72]]);
   assert.throws(() => big.tensor, /split into 2 parts/);
@@ -201,7 +203,7 @@ Deno.test("a matrix over the binding limit is split at multiples of 64 rows", as
       Array.from({ length: rows * 13 }, (_, i) => value(11 + rowStart * 13 + i)),
     );
   }
-  plan.dispose();
+  declared.dispose();
 });
 
 Deno.test("stack and concat lay tensors of different heights one below the other", async () => {
@@ -211,10 +213,10 @@ Deno.test("stack and concat lay tensors of different heights one below the other
     stored("a.bias", "F32", [1], 40),
     stored("b.bias", "F32", [3], 50),
   ]);
-  const plan = new WeightPlan("net");
-  const weight = plan.stack([{ key: "b.weight", rows: 3 }, { key: "a.weight", rows: 1 }], 8);
-  const bias = plan.concat([{ key: "b.bias", size: 3 }, { key: "a.bias", size: 1 }]);
-  await plan.load(checkpoint, buffers);
+  const declared = new DeclaredWeights("net");
+  const weight = declared.stack([{ key: "b.weight", rows: 3 }, { key: "a.weight", rows: 1 }], 8);
+  const bias = declared.concat([{ key: "b.bias", size: 3 }, { key: "a.bias", size: 1 }]);
+  await declared.load(checkpoint, buffers);
   assert.deepEqual(weight.shape, [4, 8]);
   assert.deepEqual(bias.shape, [4]);
   const rows = Array.from({ length: 24 }, (_, i) => value(20 + i));
@@ -223,8 +225,8 @@ Deno.test("stack and concat lay tensors of different heights one below the other
     [...rows, ...Array.from({ length: 8 }, (_, i) => value(i))],
   );
   assert.deepEqual(await values(bias.tensor), [value(50), value(51), value(52), value(40)]);
-  plan.dispose();
-  const wrong = new WeightPlan("net");
+  declared.dispose();
+  const wrong = new DeclaredWeights("net");
   wrong.stack([{ key: "b.weight", rows: 1 }, { key: "a.weight", rows: 1 }], 8);
   wrong.concat([{ key: "b.bias", size: 3 }, { key: "a.bias", size: 1 }]);
   assert.throws(() => wrong.check(checkpoint), /b\.weight is \[3,8\], wanted \[1,8\]/);

@@ -6,7 +6,7 @@ import { directorySource } from "../../src/weights/deno_source.ts";
 import { WeightsError } from "../../src/weights/errors.ts";
 import { openCheckpoint } from "../../src/weights/layouts/mod.ts";
 import type { WeightGpu } from "../../src/weights/parts.ts";
-import { WeightPlan } from "../../src/weights/plan.ts";
+import { DeclaredWeights } from "../../src/weights/declared.ts";
 import { gpu } from "../gpu.ts";
 import { buffers, limited, stored, values } from "./device.ts";
 import { checkpointOf } from "./make.ts";
@@ -37,11 +37,11 @@ Deno.test("what cannot be split under the limit is named before anything is allo
     stored("wide", "F16", [65, 64], 0),
     stored("bias", "F16", [3000], 0),
   ]);
-  const plan = new WeightPlan("net");
-  plan.matrix("wide", [65, 64]);
-  plan.vector("bias", 3000);
+  const declared = new DeclaredWeights("net");
+  declared.matrix("wide", [65, 64]);
+  declared.vector("bias", 3000);
   const small = limited(4096);
-  await assert.rejects(plan.load(checkpoint, small), (error) => {
+  await assert.rejects(declared.load(checkpoint, small), (error) => {
     assert.ok(error instanceof WeightsError);
     assert.equal(error.problems.tooLarge?.length, 2);
     return true;
@@ -57,13 +57,13 @@ Deno.test("everything that does not fit the plan is in one error, before anythin
     stored("c.ignored", "F16", [1]),
     stored("patch", "F16", [2, 3, 2, 2]),
   ]);
-  const plan = new WeightPlan("net");
-  plan.matrix("a", [3, 2]);
-  plan.vector(["b", "gone"], 4);
-  plan.matrix("patch", [2, 12], { storedShapes: [[2, 3, 2, 2]] });
-  plan.ignore(/ignored$/g);
+  const declared = new DeclaredWeights("net");
+  declared.matrix("a", [3, 2]);
+  declared.vector(["b", "gone"], 4);
+  declared.matrix("patch", [2, 12], { storedShapes: [[2, 3, 2, 2]] });
+  declared.ignore(/ignored$/g);
   const device = limited(2 ** 20);
-  await assert.rejects(plan.load(checkpoint, device), (error) => {
+  await assert.rejects(declared.load(checkpoint, device), (error) => {
     assert.ok(error instanceof WeightsError);
     assert.deepEqual(error.problems, {
       misshapen: ["net: a is [2,3], wanted [3,2]"],
@@ -74,13 +74,13 @@ Deno.test("everything that does not fit the plan is in one error, before anythin
     return true;
   });
   assert.equal(device.created, 0);
-  assert.throws(() => plan.vector("a", 3), /declared twice/);
+  assert.throws(() => declared.vector("a", 3), /declared twice/);
 });
 
 Deno.test("host memory: reads of 16 MiB, at most 64 MiB and a piece written between two waits", async () => {
   const { checkpoint, size, seen } = endless("w", [100_000, 2048]);
-  const plan = new WeightPlan("net");
-  plan.matrix("w", [100_000, 2048]);
+  const declared = new DeclaredWeights("net");
+  declared.matrix("w", [100_000, 2048]);
   let pending = 0;
   let mostPending = 0;
   let written = 0;
@@ -102,7 +102,7 @@ Deno.test("host memory: reads of 16 MiB, at most 64 MiB and a piece written betw
       return Promise.resolve();
     },
   };
-  await plan.load(checkpoint, fake);
+  await declared.load(checkpoint, fake);
   const MiB = 2 ** 20;
   assert.deepEqual([seen.total, written, pending], [size, size, 0]);
   assert.ok(seen.largest <= 16 * MiB, `${seen.largest}`);
@@ -121,41 +121,41 @@ Deno.test("neighbouring small tensors are read together", async () => {
       } as const,
     ]),
   );
-  const plan = new WeightPlan("net");
-  for (const key of tensors.keys()) plan.vector(key, 1000);
-  await plan.load({ ...checkpoint, tensors }, buffers);
+  const declared = new DeclaredWeights("net");
+  for (const key of tensors.keys()) declared.vector(key, 1000);
+  await declared.load({ ...checkpoint, tensors }, buffers);
   assert.deepEqual([seen.reads, seen.total], [1, 200_000]);
-  plan.dispose();
+  declared.dispose();
 });
 
 Deno.test("an abort or a failing read midway frees everything, and the plan loads again", async () => {
   const { checkpoint } = endless("w", [20_000, 2048]);
-  const plan = new WeightPlan("net");
-  plan.matrix("w", [20_000, 2048]);
+  const declared = new DeclaredWeights("net");
+  declared.matrix("w", [20_000, 2048]);
   const before = gpu.ledger.bytes("weights");
   const controller = new AbortController();
   await assert.rejects(
-    plan.load(checkpoint, buffers, {
+    declared.load(checkpoint, buffers, {
       signal: controller.signal,
       onProgress: (done) => done > 0 && controller.abort(new Error("enough")),
     }),
     /enough/,
   );
   assert.equal(gpu.ledger.bytes("weights"), before);
-  await assert.rejects(plan.load(checkpoint, buffers, { signal: controller.signal }), /enough/);
+  await assert.rejects(declared.load(checkpoint, buffers, { signal: controller.signal }), /enough/);
   let reads = 0;
   const failing: Checkpoint = {
     ...checkpoint,
     readRange: (range) =>
       ++reads > 2 ? Promise.reject(new Error("the disk is gone")) : checkpoint.readRange(range),
   };
-  await assert.rejects(plan.load(failing, buffers), /the disk is gone/);
+  await assert.rejects(declared.load(failing, buffers), /the disk is gone/);
   assert.equal(gpu.ledger.bytes("weights"), before);
-  await plan.load(checkpoint, buffers);
+  await declared.load(checkpoint, buffers);
   assert.equal(gpu.ledger.bytes("weights") - before, 20_000 * 2048 * 2);
-  assert.equal(plan.gpuBytes(checkpoint), 20_000 * 2048 * 2);
-  await assert.rejects(plan.load(checkpoint, buffers), /loaded already/);
-  plan.dispose();
+  assert.equal(declared.gpuBytes(checkpoint), 20_000 * 2048 * 2);
+  await assert.rejects(declared.load(checkpoint, buffers), /loaded already/);
+  declared.dispose();
 });
 
 Deno.test("the fixture's text encoder loads and its numbers are those of the file", async () => {
@@ -163,13 +163,13 @@ Deno.test("the fixture's text encoder loads and its numbers are those of the fil
     fileURLToPath(new URL("../../fixtures/sd35-tiny", import.meta.url)),
   );
   const checkpoint = await openCheckpoint(files, "text_encoder_3");
-  const plan = new WeightPlan("t5");
+  const declared = new DeclaredWeights("t5");
   const attention = "encoder.block.0.layer.0.SelfAttention";
   const keys = ["q", "k", "v"].map((name) => `${attention}.${name}.weight`);
-  const qkv = plan.matrix(keys, [384, 384]);
-  const bias = plan.table(`${attention}.relative_attention_bias.weight`, [32, 6]);
-  plan.ignore(/./);
-  await plan.load(checkpoint, buffers);
+  const qkv = declared.matrix(keys, [384, 384]);
+  const bias = declared.table(`${attention}.relative_attention_bias.weight`, [32, 6]);
+  declared.ignore(/./);
+  await declared.load(checkpoint, buffers);
   const rows = await values(qkv.tensor);
   for (const [i, key] of keys.entries()) {
     const bytes = await readTensor(checkpoint, checkpoint.tensors.get(key)!);
@@ -177,6 +177,6 @@ Deno.test("the fixture's text encoder loads and its numbers are those of the fil
     assert.deepEqual(rows.slice(i * size, (i + 1) * size), [...new Float16Array(bytes.buffer)]);
   }
   assert.deepEqual(bias.tensor.shape, [32, 6]);
-  plan.dispose();
+  declared.dispose();
   files.close();
 });

@@ -6,7 +6,7 @@ import type { Tensor } from "../../src/gpu/tensor.ts";
 import type { WeightTexture } from "../../src/gpu/texture.ts";
 import { toFloat } from "../../src/weights/convert.ts";
 import type { ParameterPart, WeightGpu } from "../../src/weights/parts.ts";
-import { WeightPlan } from "../../src/weights/plan.ts";
+import { DeclaredWeights } from "../../src/weights/declared.ts";
 import { quantize } from "../../src/weights/quantize.ts";
 import { gpu, random } from "../gpu.ts";
 import { bytesOf, checkpointOf, type MadeTensor } from "./make.ts";
@@ -115,25 +115,25 @@ for (const type of ["q8_0", "q4_0"] as const) {
       ];
       const checkpoint = await checkpointOf(made);
       const declare = () => {
-        const plan = new WeightPlan("net");
+        const declared = new DeclaredWeights("net");
         return {
-          plan,
-          fused: plan.matrix(["q", "v"], [132, 160]),
-          wide: plan.matrix("wide", [128, 128]),
+          declared,
+          fused: declared.matrix(["q", "v"], [132, 160]),
+          wide: declared.matrix("wide", [128, 128]),
           rest: [
-            plan.matrix("lookup", [256, 128], { lookup: true }),
-            plan.matrix("narrow", [64, 256]),
-            plan.matrix("shallow", [256, 64]),
-            plan.matrix("odd", [256, 136]),
-            plan.conv("conv", [128, 128, 3, 3]),
-            plan.vector("bias", 256),
-            plan.table("table", [1, 128, 128]),
+            declared.matrix("lookup", [256, 128], { lookup: true }),
+            declared.matrix("narrow", [64, 256]),
+            declared.matrix("shallow", [256, 64]),
+            declared.matrix("odd", [256, 136]),
+            declared.conv("conv", [128, 128, 3, 3]),
+            declared.vector("bias", 256),
+            declared.table("table", [1, 128, 128]),
           ],
         };
       };
-      const { plan, fused, wide: wideMatrix, rest } = declare();
+      const { declared, fused, wide: wideMatrix, rest } = declare();
       const before = gpu.ledger.bytes("weights");
-      await plan.load(checkpoint, device(inTextures), { weightType: type });
+      await declared.load(checkpoint, device(inTextures), { weightType: type });
       assert.equal(fused.parts.length, 1);
       await assertHolds(fused.parts[0]!, type, floatsOf(q, v), 160);
       await assertHolds(wideMatrix.parts[0]!, type, floatsOf(wide), 128);
@@ -150,28 +150,30 @@ for (const type of ["q8_0", "q4_0"] as const) {
       const isLike = { limits: device(inTextures).limits, adapter: gpu.adapter };
       if (!inTextures) isLike.adapter = { ...gpu.adapter, isSoftware: false };
       const dry = dryGpu(isLike);
-      await declare().plan.allocate(checkpoint, dry, type);
+      await declare().declared.allocate(checkpoint, dry, type);
       assert.equal(dry.ledger.bytes("weights"), bytes);
-      const planned = plan.gpuBytes(checkpoint, type);
+      const planned = declared.gpuBytes(checkpoint, type);
       assert.ok(bytes >= planned && bytes <= 1.05 * planned, `${bytes} of ${planned}`);
-      plan.dispose();
+      declared.dispose();
       assert.equal(gpu.ledger.bytes("weights"), before);
     });
 
     Deno.test(`${type} in ${place}: parts where the whole cannot be bound`, async () => {
       const a = stored("a", [100, 160], 1);
       const b = stored("b", [100, 160], 2);
-      const plan = new WeightPlan("net");
-      const matrix = plan.matrix(["a", "b"], [100, 160]);
+      const declared = new DeclaredWeights("net");
+      const matrix = declared.matrix(["a", "b"], [100, 160]);
       // Texels of 130 rows; or bytes of as many rows with their scales.
       const rowBytes = type === "q8_0" ? 172 : 92;
       const limits = inTextures
         ? { maxTextureDimension2D: 130 }
         : { maxStorageBufferBindingSize: 130 * rowBytes };
-      await plan.load(await checkpointOf([a, b]), device(inTextures, limits), { weightType: type });
+      await declared.load(await checkpointOf([a, b]), device(inTextures, limits), {
+        weightType: type,
+      });
       assert.deepEqual(matrix.parts.map((p) => [p.rowStart, p.rows]), [[0, 128], [128, 72]]);
       for (const part of matrix.parts) await assertHolds(part, type, floatsOf(a, b), 160);
-      plan.dispose();
+      declared.dispose();
     });
   }
 }
@@ -180,11 +182,11 @@ Deno.test("a tensor of several reads is quantised piece by piece", async () => {
   const large = stored("w", [2100, 2048], 1);
   const checkpoint = await checkpointOf([large]);
   for (const inTextures of [false, true]) {
-    const plan = new WeightPlan("net");
-    const matrix = plan.matrix("w", [2100, 2048]);
-    await plan.load(checkpoint, device(inTextures), { weightType: "q4_0" });
+    const declared = new DeclaredWeights("net");
+    const matrix = declared.matrix("w", [2100, 2048]);
+    await declared.load(checkpoint, device(inTextures), { weightType: "q4_0" });
     await assertHolds(matrix.parts[0]!, "q4_0", floatsOf(large), 2048);
-    plan.dispose();
+    declared.dispose();
   }
 });
 
@@ -193,14 +195,16 @@ Deno.test("a matrix whose values blocks cannot hold becomes f32, its neighbour s
   new DataView(wide.bytes.buffer).setFloat32(4 * 1000, 1e9, true);
   const near = stored("near", [128, 128], 2, "F32");
   for (const inTextures of [false, true]) {
-    const plan = new WeightPlan("net");
-    const wideMatrix = plan.matrix("wide", [128, 128]);
-    const nearMatrix = plan.matrix("near", [128, 128]);
-    await plan.load(await checkpointOf([wide, near]), device(inTextures), { weightType: "q8_0" });
+    const declared = new DeclaredWeights("net");
+    const wideMatrix = declared.matrix("wide", [128, 128]);
+    const nearMatrix = declared.matrix("near", [128, 128]);
+    await declared.load(await checkpointOf([wide, near]), device(inTextures), {
+      weightType: "q8_0",
+    });
     assert.equal(wideMatrix.tensor.dtype, "f32");
     const values = new Float32Array(await gpu.readBytes(wideMatrix.tensor));
     assert.deepEqual(values, floatsOf(wide));
     await assertHolds(nearMatrix.parts[0]!, "q8_0", floatsOf(near), 128);
-    plan.dispose();
+    declared.dispose();
   }
 });

@@ -4,7 +4,7 @@ import type { Checkpoint } from "../../src/weights/checkpoint.ts";
 import { readTensor } from "../../src/weights/checkpoint.ts";
 import { toFloat, toHalf } from "../../src/weights/convert.ts";
 import { byteLength, type ElementType, type RealType } from "../../src/weights/element_types.ts";
-import { WeightPlan } from "../../src/weights/plan.ts";
+import { DeclaredWeights } from "../../src/weights/declared.ts";
 import type { WeightType } from "../../src/weights/weight_type.ts";
 import { quantize } from "../../src/weights/quantize.ts";
 import { halvesSwapped, rowsOf, stacked, type StoredTensor } from "../../src/weights/tensors.ts";
@@ -53,13 +53,13 @@ async function viewed(): Promise<Checkpoint> {
 
 /** Everything that lies in GPU memory after loading, and how many reads it took. */
 async function loaded(checkpoint: Checkpoint, weightType: WeightType) {
-  const plan = new WeightPlan("net");
+  const declared = new DeclaredWeights("net");
   const parameters = [
-    plan.matrix(names, [rows, columns]),
-    plan.matrix("norm_out", [2 * rows, columns]),
+    declared.matrix(names, [rows, columns]),
+    declared.matrix("norm_out", [2 * rows, columns]),
   ];
   let reads = 0;
-  await plan.load(
+  await declared.load(
     { ...checkpoint, readRange: (range) => (reads++, checkpoint.readRange(range)) },
     buffers,
     { weightType },
@@ -71,7 +71,7 @@ async function loaded(checkpoint: Checkpoint, weightType: WeightType) {
       bytes.push([...new Uint8Array(await gpu.readBytes(array))]);
     }
   }
-  plan.dispose();
+  declared.dispose();
   return { bytes, reads };
 }
 
@@ -87,10 +87,10 @@ for (const weightType of ["auto", "f32", "q8_0", "q4_0"] as const) {
 
 Deno.test("a view is checked like any tensor, and read across its ranges", async () => {
   const checkpoint = await viewed();
-  const plan = new WeightPlan("net");
-  plan.matrix("norm_out", [rows, columns]);
-  plan.ignore(/^to_/);
-  assert.throws(() => plan.check(checkpoint), /norm_out is \[320,128\], wanted \[160,128\]/);
+  const declared = new DeclaredWeights("net");
+  declared.matrix("norm_out", [rows, columns]);
+  declared.ignore(/^to_/);
+  assert.throws(() => declared.check(checkpoint), /norm_out is \[320,128\], wanted \[160,128\]/);
   const tensor = checkpoint.tensors.get("norm_out")!;
   const bytes = await readTensor(checkpoint, tensor, half * 2 - 6, half * 2 + 4);
   const [last, first] = [modulation.subarray(-3), modulation.subarray(0, 2)];
@@ -143,9 +143,9 @@ for (const [type, levels] of [["Q8_0", 127], ["Q4_0", 8]] as const) {
       const step = largest / levels;
       assert.ok(error <= step * (type === "Q8_0" ? 0.5 : 1) + largest / 1024, `${error} ${step}`);
     }
-    const plan = new WeightPlan("net");
-    const matrix = plan.matrix("w", [n, k]);
-    await plan.load({
+    const declared = new DeclaredWeights("net");
+    const matrix = declared.matrix("w", [n, k]);
+    await declared.load({
       name: "blocks",
       tensors: new Map([["w", stored]]),
       readRange: ({ start, end }) => Promise.resolve(bytes.slice(start, end)),
@@ -153,7 +153,7 @@ for (const [type, levels] of [["Q8_0", 127], ["Q4_0", 8]] as const) {
     assert.equal(matrix.tensor.dtype, "f16");
     const read = new Float16Array(await gpu.readBytes(matrix.tensor));
     assert.deepEqual([...read], [...Float16Array.from(floats)]);
-    plan.dispose();
+    declared.dispose();
   });
 }
 
@@ -164,10 +164,10 @@ Deno.test("blocks where a row does not begin with one, and scales that f16 canno
     tensors: new Map([["w", { type, shape, ranges: [{ file: "f", start: 0, end }] }]]),
     readRange: () => Promise.reject(new Error("nothing is read")),
   });
-  const plan = new WeightPlan("net");
-  plan.matrix("w", [4, 16]);
-  assert.throws(() => plan.check(of([4, 16])), /w is Q8_0, wanted F64/);
-  const bias = new WeightPlan("net");
+  const declared = new DeclaredWeights("net");
+  declared.matrix("w", [4, 16]);
+  assert.throws(() => declared.check(of([4, 16])), /w is Q8_0, wanted F64/);
+  const bias = new DeclaredWeights("net");
   bias.vector("w", 64);
   assert.throws(() => bias.check(of([64])), /w is Q8_0, wanted F64/);
   const wide = ggml("Q8_0", new Float32Array(32).fill(1));

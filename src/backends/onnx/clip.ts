@@ -19,7 +19,7 @@ class OnnxClip implements ClipComponent {
     this.#layers = config.num_hidden_layers;
   }
 
-  async encode(
+  async embed(
     ids: Int32Array,
     { hidden, pooled }: { hidden: Tensor; pooled: Tensor },
     skip = 0,

@@ -14,7 +14,7 @@ class OnnxT5 implements T5Component {
     this.#graph = graph;
   }
 
-  encode(ids: Int32Array, out: Tensor): Promise<void> {
+  embed(ids: Int32Array, out: Tensor): Promise<void> {
     return this.#graph.run({ input_ids: ids }, { last_hidden_state: out });
   }
 

@@ -84,8 +84,8 @@ class OnnxTransformer implements TransformerComponent {
     return {
       inputs: all,
       ...moved,
-      // onnxruntime encodes and submits in one call.
-      encode: ({ before, after, write }) => {
+      // onnxruntime records and submits in one call.
+      record: ({ before, after, write }) => {
         const submit = async () => {
           await gpu.submit("onnx step/inputs", (encoder) => {
             write();

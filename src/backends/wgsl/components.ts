@@ -12,12 +12,12 @@ import type { T5Encoder } from "../../models/sd3/text_encoders/t5.ts";
 import type { VaeDecoder } from "../../models/sd3/vae/decoder.ts";
 import type { VaeEncoder } from "../../models/sd3/vae/encoder.ts";
 import { Recorded } from "../../nn/recorded.ts";
-import type { WeightPlan } from "../../weights/plan.ts";
+import type { DeclaredWeights } from "../../weights/declared.ts";
 
 /** Shapes kept recorded: of texts, of images. */
 const kept = 4;
 
-export function wgslClip(gpu: Gpu, model: ClipTextModel, plan: WeightPlan): ClipComponent {
+export function wgslClip(gpu: Gpu, model: ClipTextModel, weights: DeclaredWeights): ClipComponent {
   const network = new Recorded<"ids" | "pooling", "hidden" | "pooled">(gpu, {
     ...{ label: "clip", kept },
     build: (rec, { ids, pooling }, _, skip) => model.forward(rec, ids, pooling, skip),
@@ -25,7 +25,7 @@ export function wgslClip(gpu: Gpu, model: ClipTextModel, plan: WeightPlan): Clip
   return {
     hiddenSize: model.config.hidden_size,
     projectionDim: model.config.projection_dim,
-    encode: (ids, out, skip) => {
+    embed: (ids, out, skip) => {
       const pooling = Uint32Array.of(model.poolingIndex(ids));
       const given = {
         ids: { shape: [1, ids.length], data: ids },
@@ -33,11 +33,11 @@ export function wgslClip(gpu: Gpu, model: ClipTextModel, plan: WeightPlan): Clip
       };
       return network.run(given, out, skip);
     },
-    ...disposing(network, plan),
+    ...disposing(network, weights),
   };
 }
 
-export function wgslT5(gpu: Gpu, model: T5Encoder, plan: WeightPlan): T5Component {
+export function wgslT5(gpu: Gpu, model: T5Encoder, weights: DeclaredWeights): T5Component {
   const network = new Recorded<"ids", "hidden">(gpu, {
     ...{ label: "t5", kept },
     // The table of relative positions is made for one length.
@@ -46,13 +46,16 @@ export function wgslT5(gpu: Gpu, model: T5Encoder, plan: WeightPlan): T5Componen
   });
   return {
     hiddenSize: model.config.d_model,
-    encode: (ids, hidden) =>
-      network.run({ ids: { shape: [1, ids.length], data: ids } }, { hidden }),
-    ...disposing(network, plan),
+    embed: (ids, hidden) => network.run({ ids: { shape: [1, ids.length], data: ids } }, { hidden }),
+    ...disposing(network, weights),
   };
 }
 
-export function wgslDecoder(gpu: Gpu, model: VaeDecoder, plan: WeightPlan): DecoderComponent {
+export function wgslDecoder(
+  gpu: Gpu,
+  model: VaeDecoder,
+  weights: DeclaredWeights,
+): DecoderComponent {
   const network = new Recorded<"latents", "image">(gpu, {
     ...{ label: "decode", kept },
     build: (rec, { latents }) => ({ image: model.forward(rec, latents) }),
@@ -63,7 +66,7 @@ export function wgslDecoder(gpu: Gpu, model: VaeDecoder, plan: WeightPlan): Deco
     maxArea: Math.floor(gpu.limits.maxStorageBufferBindingSize / widest),
     bytesPerLatent: widest * (activationsAlive + Number(gpu.prefersTextures)),
     decode: (latents, image) => network.run({ latents }, { image }),
-    ...disposing(network, plan),
+    ...disposing(network, weights),
   };
 }
 
@@ -80,7 +83,11 @@ function widestPerLatent({ block_out_channels }: VaeConfig): number {
   return Math.max(...widths.map((width, i) => 4 ** i * Math.max(width, widths[i - 1] ?? 0))) * 4;
 }
 
-export function wgslEncoder(gpu: Gpu, model: VaeEncoder, plan: WeightPlan): EncoderComponent {
+export function wgslEncoder(
+  gpu: Gpu,
+  model: VaeEncoder,
+  weights: DeclaredWeights,
+): EncoderComponent {
   const network = new Recorded<"image", "moments">(gpu, {
     ...{ label: "encode", kept },
     build: (rec, { image }) => ({ moments: model.forward(rec, image) }),
@@ -88,16 +95,16 @@ export function wgslEncoder(gpu: Gpu, model: VaeEncoder, plan: WeightPlan): Enco
   return {
     config: model.config,
     encode: (image, moments) => network.run({ image }, { moments }),
-    ...disposing(network, plan),
+    ...disposing(network, weights),
   };
 }
 
 /** Frees a network's programs and its weights. */
-function disposing(network: { dispose(): void }, plan: WeightPlan) {
+function disposing(network: { dispose(): void }, weights: DeclaredWeights) {
   return {
     dispose: () => {
       network.dispose();
-      plan.dispose();
+      weights.dispose();
     },
   };
 }

@@ -1,7 +1,7 @@
 /** How each kind of network becomes a component on our own kernels. */
 import type { Gpu } from "../../gpu/device.ts";
 import type { NetworkKind, NetworkKinds } from "../../models/sd3/networks.ts";
-import type { WeightPlan } from "../../weights/plan.ts";
+import type { DeclaredWeights } from "../../weights/declared.ts";
 import { wgslClip, wgslDecoder, wgslEncoder, wgslT5 } from "./components.ts";
 import { WgslTransformer } from "./transformer.ts";
 
@@ -10,7 +10,7 @@ interface Maker<Kind extends NetworkKind = NetworkKind> {
   make(
     gpu: Gpu,
     network: NetworkKinds[Kind]["network"],
-    weights: WeightPlan,
+    weights: DeclaredWeights,
   ): NetworkKinds[Kind]["component"];
 }
 
@@ -26,7 +26,7 @@ export function makeComponent(
   gpu: Gpu,
   kind: NetworkKind,
   network: NetworkKinds[NetworkKind]["network"],
-  weights: WeightPlan,
+  weights: DeclaredWeights,
 ): NetworkKinds[NetworkKind]["component"] {
   const maker: Maker = makers[kind];
   return maker.make(gpu, network, weights);

@@ -12,7 +12,7 @@ import type {
 import type { TransformerConfig } from "../../models/sd3/configs.ts";
 import type { MMDiT } from "../../models/sd3/transformer/mmdit.ts";
 import { record, Recorded } from "../../nn/recorded.ts";
-import type { WeightPlan } from "../../weights/plan.ts";
+import type { DeclaredWeights } from "../../weights/declared.ts";
 import { movedSamples, moveSamples } from "../moved_samples.ts";
 
 /** Shapes kept recorded. */
@@ -25,14 +25,14 @@ export class WgslTransformer implements TransformerComponent {
   readonly pooledWidth: number;
   readonly #gpu: Gpu;
   readonly #model: MMDiT;
-  readonly #plan: WeightPlan;
+  readonly #weights: DeclaredWeights;
   readonly #text: Recorded<"promptEmbeds" | "pooled", keyof PreparedText>;
   readonly #steps = new ProgramCache<Step>(stepPrograms);
 
-  constructor(gpu: Gpu, model: MMDiT, plan: WeightPlan) {
+  constructor(gpu: Gpu, model: MMDiT, weights: DeclaredWeights) {
     this.#gpu = gpu;
     this.#model = model;
-    this.#plan = plan;
+    this.#weights = weights;
     this.config = model.config;
     this.contextWidth = this.pooledWidth = model.config.caption_projection_dim;
     this.#text = new Recorded(gpu, {
@@ -106,7 +106,7 @@ export class WgslTransformer implements TransformerComponent {
     });
     return {
       ...ends,
-      encode: async ({ before, after, write }) => {
+      record: async ({ before, after, write }) => {
         const commands = await this.#gpu.encode("step", (encoder) => {
           before(encoder);
           program.encode(encoder);
@@ -121,6 +121,6 @@ export class WgslTransformer implements TransformerComponent {
   dispose(): void {
     this.#text.dispose();
     this.#steps.dispose();
-    this.#plan.dispose();
+    this.#weights.dispose();
   }
 }

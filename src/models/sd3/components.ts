@@ -16,7 +16,7 @@ export interface ClipComponent {
    * @param out hidden state [1, T, hiddenSize] and pooled text [1, projectionDim]
    * @param skip 0 for the last hidden state but one, k for the one k layers before it
    */
-  encode(
+  embed(
     ids: Int32Array<ArrayBuffer>,
     out: { hidden: Tensor; pooled: Tensor },
     skip?: number,
@@ -27,7 +27,7 @@ export interface ClipComponent {
 export interface T5Component {
   readonly hiddenSize: number;
   /** @param out [1, T, hiddenSize] */
-  encode(ids: Int32Array<ArrayBuffer>, out: Tensor): Promise<void>;
+  embed(ids: Int32Array<ArrayBuffer>, out: Tensor): Promise<void>;
   dispose(): void;
 }
 
@@ -81,7 +81,7 @@ export interface StepWork {
 }
 
 /** A step's commands, to be submitted once. */
-export interface EncodedStep {
+export interface RecordedStep {
   submit(): Promise<void>;
 }
 
@@ -107,10 +107,10 @@ export interface Step {
     readonly kept?: Tensor | undefined;
   } | undefined;
   /**
-   * Encodes `before`, the prediction with the scheduler's step, and `after`, as far as a backend can
+   * Records `before`, the prediction with the scheduler's step, and `after`, as far as a backend can
    * without running them. They may be called once more at `submit`.
    */
-  encode(work: StepWork): Promise<EncodedStep>;
+  record(work: StepWork): Promise<RecordedStep>;
   dispose(): void;
 }
 

@@ -35,7 +35,7 @@ export interface TextEncoderComponents {
  * @param t5Length tokens of T5's part, also where zeros stand for an absent T5
  * @param clipSkip layers that the CLIPs' hidden states go without, beside the last
  */
-export async function encodePrompt(
+export async function embedPrompt(
   gpu: Gpu,
   { clipL, clipG, t5 }: TextEncoderComponents,
   tokens: PromptTokens,
@@ -58,9 +58,9 @@ export async function encodePrompt(
     const l = output(clipL, "clip_l");
     const g = output(clipG, "clip_g");
     const t = t5 && tensor([1, t5Length, t5.hiddenSize], "t5/hidden");
-    await clipL.encode(tokens.clipL, l, clipSkip);
-    await clipG.encode(tokens.clipG, g, clipSkip);
-    if (t) await t5.encode(tokens.t5, t);
+    await clipL.embed(tokens.clipL, l, clipSkip);
+    await clipG.embed(tokens.clipG, g, clipSkip);
+    if (t) await t5.embed(tokens.t5, t);
 
     const promptEmbeds = gpu.createTensor([1, length, width], "prompt_embeds", "cache");
     made.push(promptEmbeds);

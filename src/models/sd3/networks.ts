@@ -3,7 +3,7 @@
  * disposing, both backends and the exporter loop over these rows.
  */
 import type { z } from "zod";
-import type { WeightPlan } from "../../weights/plan.ts";
+import type { DeclaredWeights } from "../../weights/declared.ts";
 import type {
   ClipComponent,
   Components,
@@ -50,7 +50,10 @@ export interface NetworkRow<Kind extends NetworkKind = NetworkKind> {
   readonly classes: readonly string[];
   readonly config: z.ZodType<NetworkKinds[Kind]["config"]>;
   /** Declares its weights and builds it on our own kernels. */
-  declare(config: NetworkKinds[Kind]["config"], weights: WeightPlan): NetworkKinds[Kind]["network"];
+  declare(
+    config: NetworkKinds[Kind]["config"],
+    weights: DeclaredWeights,
+  ): NetworkKinds[Kind]["network"];
   /** Its tensors, where another network's lie in the same files. */
   readonly owns?: RegExp;
   /** A model may lack it. */
@@ -68,7 +71,7 @@ const clip = {
   library: "transformers",
   classes: ["CLIPTextModelWithProjection", "ORTTextEncoder", onnxModel],
   config: clipTextConfig,
-  declare: (config: ClipTextConfig, weights: WeightPlan) => new ClipTextModel(config, weights),
+  declare: (config: ClipTextConfig, weights: DeclaredWeights) => new ClipTextModel(config, weights),
   quantizable: true,
 } as const;
 

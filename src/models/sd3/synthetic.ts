@@ -11,7 +11,7 @@ import {
   textFile,
 } from "../../weights/synthetic.ts";
 import type { FileSource } from "../../weights/source.ts";
-import { WeightPlan } from "../../weights/plan.ts";
+import { DeclaredWeights } from "../../weights/declared.ts";
 import { networksByFolder } from "./networks.ts";
 import repositories from "./repositories.json" with { type: "json" };
 import { FileNotFoundError } from "../../weights/errors.ts";
@@ -36,9 +36,11 @@ function configs(name: RepositoryName): Record<string, unknown> {
 export function declaredTensors(name: RepositoryName): Map<string, readonly DeclaredTensor[]> {
   const files = configs(name);
   return new Map([...networksByFolder].map(([folder, rows]) => {
-    const plan = new WeightPlan(folder);
-    for (const [, row] of rows) row.declare(row.config.parse(files[`${folder}/config.json`]), plan);
-    return [folder, plan.declared];
+    const weights = new DeclaredWeights(folder);
+    for (const [, row] of rows) {
+      row.declare(row.config.parse(files[`${folder}/config.json`]), weights);
+    }
+    return [folder, weights.declared];
   }));
 }
 

@@ -51,7 +51,7 @@ async function predict(
     }
   };
   const result = gpu.createTensor(step.samples.shape, "velocity", "other");
-  const commands = await step.encode({
+  const commands = await step.record({
     write: () => {
       fill(step.inputs.latents, "latents");
       fill(step.inputs.timesteps, "timestep");
@@ -147,10 +147,10 @@ Deno.test("the text encoders give hidden states and pooled text, one row at a ti
       const ids = Int32Array.from(g.ids(`ids_${i}`).data.slice(row * 24, row * 24 + 24), Number);
       const hidden = empty(1, 24, clip.hiddenSize);
       const pooled = empty(1, clip.projectionDim);
-      await clip.encode(ids, { hidden, pooled });
+      await clip.embed(ids, { hidden, pooled });
       const penultimate = rowOf(`penultimate_${i}`, row);
       assertClose(await gpu.readFloats(hidden), penultimate, tolerance.module, `penultimate ${i}`);
-      await clip.encode(ids, { hidden, pooled }, i);
+      await clip.embed(ids, { hidden, pooled }, i);
       const first = rowOf(`hidden_state_${i}_0`, row);
       assertClose(await gpu.readFloats(hidden), first, tolerance.module, `embeddings ${i}`);
       const embeds = rowOf(`text_embeds_${i}`, row);
@@ -158,7 +158,7 @@ Deno.test("the text encoders give hidden states and pooled text, one row at a ti
     }
     const ids = Int32Array.from(g.ids("ids_3").data.slice(row * 24, row * 24 + 24), Number);
     const out = empty(1, 24, t5!.hiddenSize);
-    await t5!.encode(ids, out);
+    await t5!.embed(ids, out);
     const wanted = rowOf("last_hidden_state_3", row);
     assertClose(await gpu.readFloats(out), wanted, tolerance.module, "t5");
   }
@@ -171,7 +171,7 @@ Deno.test("calls made at the same time wait for each other", async () => {
   const ids = Int32Array.from(g.ids("ids_1").data.slice(0, 24), Number);
   const run = (clip: typeof clipL) => {
     const pooled = empty(1, clip!.projectionDim);
-    return clip!.encode(ids, { hidden: empty(1, 24, clip!.hiddenSize), pooled })
+    return clip!.embed(ids, { hidden: empty(1, 24, clip!.hiddenSize), pooled })
       .then(() => gpu.readFloats(pooled));
   };
   const [first, second, other] = await Promise.all([run(clipL), run(clipL), run(clipG)]);
@@ -193,11 +193,11 @@ async function arenaPeak(on: Gpu, components: Partial<Components>): Promise<numb
       hidden: tensor(1, 24, clip.hiddenSize),
       pooled: tensor(1, clip.projectionDim),
     };
-    await clip.encode(new Int32Array(24).fill(7), out);
+    await clip.embed(new Int32Array(24).fill(7), out);
   }
-  await t5!.encode(new Int32Array(100).fill(7), tensor(1, 100, t5!.hiddenSize));
+  await t5!.embed(new Int32Array(100).fill(7), tensor(1, 100, t5!.hiddenSize));
   const step = await transformer!.step(shapeOf(24, 16, 1));
-  const commands = await step.encode({ before: () => {}, after: () => {}, write: () => {} });
+  const commands = await step.record({ before: () => {}, after: () => {}, write: () => {} });
   await commands.submit();
   await decoder!.decode(tensor(1, 16, 24, 16), tensor(1, 192, 128, 3));
   await encoder!.encode(tensor(1, 3, 64, 64), tensor(1, 32, 8, 8));

@@ -31,9 +31,9 @@ Deno.test("a lost device ends the run under way, and nothing waits for ever", as
       if (--left === 0) gpu.destroy();
       return create(descriptor);
     };
-    await assert.rejects(t5!.encode(new Int32Array(8), hidden), { name: "DeviceLostError" });
+    await assert.rejects(t5!.embed(new Int32Array(8), hidden), { name: "DeviceLostError" });
     await assert.rejects(
-      clipL!.encode(new Int32Array(8), { hidden: penultimate, pooled }),
+      clipL!.embed(new Int32Array(8), { hidden: penultimate, pooled }),
       (error: Error) => error.name === "OnnxError" || error.name === "DeviceLostError",
     );
     await clipL!.dispose();

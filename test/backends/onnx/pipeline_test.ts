@@ -41,7 +41,7 @@ const request = resolveRequest(
 /** The image of the golden trajectory, from its own noise. */
 async function image(components: Components): Promise<Uint8Array> {
   const pipeline = new StableDiffusion3Pipeline(gpu, model, components);
-  const text = await pipeline.encode(request, undefined);
+  const text = await pipeline.embed(request, undefined);
   const initial = vectors("initial_latents");
   const latents = gpu.upload(initial.values, initial.shape, "latents", "other");
   await pipeline.batcher.denoise({

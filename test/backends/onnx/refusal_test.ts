@@ -185,7 +185,7 @@ Deno.test("clip_skip is refused where a graph gives no earlier hidden states", a
   const clip = clipGraph.make(gpu, config, graph);
   const out = gpu.createTensor([1, 4], "out", "other");
   await assert.rejects(
-    clip.encode(Int32Array.of(1), { hidden: out, pooled: out }, 1),
+    clip.embed(Int32Array.of(1), { hidden: out, pooled: out }, 1),
     { name: "InvalidRequestError", param: "clip_skip", message: /no output hidden_states\.0/ },
   );
   await graph.dispose();

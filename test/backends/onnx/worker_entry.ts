@@ -16,6 +16,6 @@ globalThis.onmessage = async (
   const { hiddenSize, projectionDim } = clipL!;
   const penultimate = gpu.createTensor([1, data.ids.length, hiddenSize], "penultimate", "other");
   const pooled = gpu.createTensor([1, projectionDim], "pooled", "other");
-  await clipL!.encode(Int32Array.from(data.ids), { hidden: penultimate, pooled });
+  await clipL!.embed(Int32Array.from(data.ids), { hidden: penultimate, pooled });
   postMessage({ pooled: await gpu.readFloats(pooled), location: location.href });
 };

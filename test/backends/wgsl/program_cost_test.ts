@@ -41,8 +41,8 @@ const step = (changes: Partial<StepShape>) => async (_: Gpu, { transformer }: Co
   const shape = { height: 16, width: 16, contextLength: 154, samples: 1, rows: 2 };
   const whole = { ...shape, combined: 0, slots: 0, skipRows: 0, skipLayers: [], ...changes };
   const nothing = () => {};
-  const { encode } = await transformer.step(whole);
-  await (await encode({ before: nothing, after: nothing, write: nothing })).submit();
+  const { record } = await transformer.step(whole);
+  await (await record({ before: nothing, after: nothing, write: nothing })).submit();
 };
 
 const decode = (size: number) => (gpu: Gpu, { decoder }: Components) =>
@@ -93,7 +93,7 @@ const cases: Readonly<Record<string, Case>> = {
     },
   },
   "T5 on 128 tokens": {
-    run: (gpu, { t5 }) => t5!.encode(new Int32Array(128), tensor(gpu, 1, 128, t5!.hiddenSize)),
+    run: (gpu, { t5 }) => t5!.embed(new Int32Array(128), tensor(gpu, 1, 128, t5!.hiddenSize)),
     atMost: {
       llvmpipe: { passes: 11, dispatches: 18, arena: 2_309_184 },
       gpu: { passes: 1, dispatches: 18, arena: 1_376_256 },
@@ -101,7 +101,7 @@ const cases: Readonly<Record<string, Case>> = {
   },
   "CLIP on 24 tokens": {
     run: (gpu, { clipL }) =>
-      clipL.encode(new Int32Array(24), {
+      clipL.embed(new Int32Array(24), {
         hidden: tensor(gpu, 1, 24, clipL.hiddenSize),
         pooled: tensor(gpu, 1, clipL.projectionDim),
       }),

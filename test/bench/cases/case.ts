@@ -2,7 +2,7 @@
 import type { Recorder } from "../../../src/gpu/recorder.ts";
 import type { Tensor } from "../../../src/gpu/tensor.ts";
 import type { GraphBuilder, Value } from "../../../src/backends/onnx/export/graph.ts";
-import type { WeightPlan } from "../../../src/weights/plan.ts";
+import type { DeclaredWeights } from "../../../src/weights/declared.ts";
 import type { WeightType } from "../../../src/weights/weight_type.ts";
 import type { Shapes } from "../../foreign/shapes.ts";
 
@@ -31,7 +31,7 @@ export interface BenchCase {
   readonly wgslInputs?: (inputs: HostTensors) => HostTensors;
   /** Declares the weights and returns what records the computation. */
   readonly wgsl: (
-    plan: WeightPlan,
+    declared: DeclaredWeights,
   ) => (rec: Recorder, inputs: Readonly<Record<string, Tensor>>) => readonly Tensor[];
   /** Our results in the order and layout of the graph's outputs; default: as they are. */
   readonly toGraphOrder?: (results: readonly HostTensor[]) => readonly HostTensor[];

@@ -10,7 +10,7 @@ import { Linear } from "../../../nn/linear.ts";
 import { Mlp } from "../../../nn/mlp.ts";
 import { LayerNorm } from "../../../nn/norms.ts";
 import { gatherRows } from "../../../ops/gather_rows.ts";
-import type { WeightPlan } from "../../../weights/plan.ts";
+import type { DeclaredWeights } from "../../../weights/declared.ts";
 import type { ClipTextConfig } from "../configs.ts";
 
 export interface ClipOutput {
@@ -26,15 +26,15 @@ class ClipLayer {
   readonly #norm2: LayerNorm;
   readonly #mlp: Mlp;
 
-  constructor(config: ClipTextConfig, path: string, plan: WeightPlan) {
+  constructor(config: ClipTextConfig, path: string, weights: DeclaredWeights) {
     const { hidden_size: channels, num_attention_heads: heads, layer_norm_eps: eps } = config;
-    this.#norm1 = new LayerNorm(plan, `${path}.layer_norm1`, channels, eps);
-    this.#attention = new SelfAttention(plan, `${path}.self_attn`, {
+    this.#norm1 = new LayerNorm(weights, `${path}.layer_norm1`, channels, eps);
+    this.#attention = new SelfAttention(weights, `${path}.self_attn`, {
       ...{ channels, heads, headDim: channels / heads, causal: true },
       names: { qkv: ["q_proj", "k_proj", "v_proj"], out: "out_proj" },
     });
-    this.#norm2 = new LayerNorm(plan, `${path}.layer_norm2`, channels, eps);
-    this.#mlp = new Mlp(plan, `${path}.mlp`, {
+    this.#norm2 = new LayerNorm(weights, `${path}.layer_norm2`, channels, eps);
+    this.#mlp = new Mlp(weights, `${path}.mlp`, {
       names: ["fc1", "fc2"],
       widths: [channels, config.intermediate_size, channels],
       activation: config.hidden_act,
@@ -56,19 +56,19 @@ export class ClipTextModel {
   readonly #finalNorm: LayerNorm;
   readonly #projection: Linear;
 
-  constructor(config: ClipTextConfig, plan: WeightPlan) {
+  constructor(config: ClipTextConfig, weights: DeclaredWeights) {
     this.config = config;
     const { hidden_size: c, max_position_embeddings: length } = config;
     const at = (name: string) => `text_model.${name}`;
-    this.#tokens = new Embedding(plan, at("embeddings.token_embedding"), config.vocab_size, c);
-    this.#positions = new Embedding(plan, at("embeddings.position_embedding"), length, c);
-    plan.ignore(/^text_model\.embeddings\.position_ids$/);
+    this.#tokens = new Embedding(weights, at("embeddings.token_embedding"), config.vocab_size, c);
+    this.#positions = new Embedding(weights, at("embeddings.position_embedding"), length, c);
+    weights.ignore(/^text_model\.embeddings\.position_ids$/);
     this.#layers = Array.from(
       { length: config.num_hidden_layers },
-      (_, i) => new ClipLayer(config, at(`encoder.layers.${i}`), plan),
+      (_, i) => new ClipLayer(config, at(`encoder.layers.${i}`), weights),
     );
-    this.#finalNorm = new LayerNorm(plan, at("final_layer_norm"), c, config.layer_norm_eps);
-    this.#projection = new Linear(plan, "text_projection", c, config.projection_dim, {
+    this.#finalNorm = new LayerNorm(weights, at("final_layer_norm"), c, config.layer_norm_eps);
+    this.#projection = new Linear(weights, "text_projection", c, config.projection_dim, {
       bias: false,
     });
   }

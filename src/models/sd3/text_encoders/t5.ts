@@ -11,7 +11,7 @@ import { Linear } from "../../../nn/linear.ts";
 import { RmsNorm } from "../../../nn/norms.ts";
 import { gatedGelu } from "../../../ops/gated_gelu.ts";
 import type { Parameter } from "../../../weights/parameter.ts";
-import type { WeightPlan } from "../../../weights/plan.ts";
+import type { DeclaredWeights } from "../../../weights/declared.ts";
 import type { T5Config } from "../configs.ts";
 
 class T5Block {
@@ -22,20 +22,20 @@ class T5Block {
   readonly #inner: Linear;
   readonly #outer: Linear;
 
-  constructor(config: T5Config, path: string, plan: WeightPlan) {
+  constructor(config: T5Config, path: string, weights: DeclaredWeights) {
     const { d_model: channels, d_ff: rows, layer_norm_epsilon: eps } = config;
-    this.#norm1 = new RmsNorm(plan, `${path}.layer.0.layer_norm`, channels, eps);
-    this.#attention = new SelfAttention(plan, `${path}.layer.0.SelfAttention`, {
+    this.#norm1 = new RmsNorm(weights, `${path}.layer.0.layer_norm`, channels, eps);
+    this.#attention = new SelfAttention(weights, `${path}.layer.0.SelfAttention`, {
       ...{ channels, heads: config.num_heads, headDim: config.d_kv, scale: 1, bias: false },
       names: { qkv: ["q", "k", "v"], out: "o" },
     });
-    this.#norm2 = new RmsNorm(plan, `${path}.layer.1.layer_norm`, channels, eps);
+    this.#norm2 = new RmsNorm(weights, `${path}.layer.1.layer_norm`, channels, eps);
     const dense = `${path}.layer.1.DenseReluDense`;
-    this.#inner = new Linear(plan, `${dense}.wi`, channels, 2 * rows, {
+    this.#inner = new Linear(weights, `${dense}.wi`, channels, 2 * rows, {
       bias: false,
       parts: [{ path: `${dense}.wi_0`, rows }, { path: `${dense}.wi_1`, rows }],
     });
-    this.#outer = new Linear(plan, `${dense}.wo`, rows, channels, { bias: false });
+    this.#outer = new Linear(weights, `${dense}.wo`, rows, channels, { bias: false });
   }
 
   /** Updates `x` [B, T, d_model] in place. */
@@ -54,21 +54,26 @@ export class T5Encoder {
   readonly #blocks: readonly T5Block[];
   readonly #finalNorm: RmsNorm;
 
-  constructor(config: T5Config, plan: WeightPlan) {
+  constructor(config: T5Config, weights: DeclaredWeights) {
     this.config = config;
     const { d_model: c, num_heads: heads } = config;
-    this.#tokens = new Embedding(plan, "shared", config.vocab_size, c);
+    this.#tokens = new Embedding(weights, "shared", config.vocab_size, c);
     // Saved a second time by some versions of transformers.
-    plan.ignore(/^encoder\.embed_tokens\.weight$/);
+    weights.ignore(/^encoder\.embed_tokens\.weight$/);
     this.#blocks = Array.from(
       { length: config.num_layers },
-      (_, i) => new T5Block(config, `encoder.block.${i}`, plan),
+      (_, i) => new T5Block(config, `encoder.block.${i}`, weights),
     );
-    this.#relativeBias = plan.table(
+    this.#relativeBias = weights.table(
       "encoder.block.0.layer.0.SelfAttention.relative_attention_bias.weight",
       [config.relative_attention_num_buckets, heads],
     );
-    this.#finalNorm = new RmsNorm(plan, "encoder.final_layer_norm", c, config.layer_norm_epsilon);
+    this.#finalNorm = new RmsNorm(
+      weights,
+      "encoder.final_layer_norm",
+      c,
+      config.layer_norm_epsilon,
+    );
   }
 
   /**

@@ -11,7 +11,7 @@ import { croppedPositions } from "../../../ops/cropped_positions.ts";
 import { patchify } from "../../../ops/patchify.ts";
 import { timestepEmbedding } from "../../../ops/timestep_embedding.ts";
 import type { Parameter } from "../../../weights/parameter.ts";
-import type { WeightPlan } from "../../../weights/plan.ts";
+import type { DeclaredWeights } from "../../../weights/declared.ts";
 import type { TransformerConfig } from "../configs.ts";
 
 /** Width of the sinusoidal embedding (`CombinedTimestepTextProjEmbeddings`). */
@@ -25,21 +25,21 @@ export class Embeddings {
   readonly #timestep: Mlp;
   readonly #text: Mlp;
 
-  constructor(config: TransformerConfig, plan: WeightPlan) {
+  constructor(config: TransformerConfig, weights: DeclaredWeights) {
     this.#config = config;
     const { in_channels, patch_size: p, pos_embed_max_size: max, caption_projection_dim: c } =
       config;
-    this.#positions = plan.matrix("pos_embed.pos_embed", [max * max, c], {
+    this.#positions = weights.matrix("pos_embed.pos_embed", [max * max, c], {
       storedShapes: [[1, max * max, c]],
       lookup: true,
     });
     // A convolution whose stride is its kernel is a linear layer over patches.
-    this.#patch = new Linear(plan, "pos_embed.proj", in_channels * p * p, c, {
+    this.#patch = new Linear(weights, "pos_embed.proj", in_channels * p * p, c, {
       storedShape: [c, in_channels, p, p],
     });
-    this.#context = new Linear(plan, "context_embedder", config.joint_attention_dim, c);
+    this.#context = new Linear(weights, "context_embedder", config.joint_attention_dim, c);
     const mlp = (name: string, inputs: number) =>
-      new Mlp(plan, `time_text_embed.${name}`, {
+      new Mlp(weights, `time_text_embed.${name}`, {
         names: ["linear_1", "linear_2"],
         widths: [inputs, c, c],
         activation: "silu",

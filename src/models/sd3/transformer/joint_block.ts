@@ -8,7 +8,7 @@ import { AttentionProjections } from "../../../nn/attention.ts";
 import { Mlp } from "../../../nn/mlp.ts";
 import { attention } from "../../../ops/attention.ts";
 import { layerNorm } from "../../../ops/layer_norm.ts";
-import type { WeightPlan } from "../../../weights/plan.ts";
+import type { DeclaredWeights } from "../../../weights/declared.ts";
 import type { TransformerConfig } from "../configs.ts";
 import {
   continuous,
@@ -48,7 +48,7 @@ export class JointBlock {
   constructor(
     config: TransformerConfig,
     index: number,
-    plan: WeightPlan,
+    weights: DeclaredWeights,
     modulation: ModulationBuilder,
   ) {
     this.#config = config;
@@ -58,7 +58,7 @@ export class JointBlock {
     const { caption_projection_dim: channels, num_attention_heads: heads } = config;
     const headDim = config.attention_head_dim;
     const project = (name: string, { qkv, out, norms }: typeof own | typeof added) =>
-      new AttentionProjections(plan, `${path}.${name}`, {
+      new AttentionProjections(weights, `${path}.${name}`, {
         ...{ channels, heads, headDim, eps: normEps },
         names: {
           qkv,
@@ -67,7 +67,7 @@ export class JointBlock {
         },
       });
     const feedForward = (name: string) =>
-      new Mlp(plan, `${path}.${name}`, {
+      new Mlp(weights, `${path}.${name}`, {
         names: ["net.0.proj", "net.2"],
         widths: [channels, 4 * channels, channels],
         activation: "gelu_tanh",

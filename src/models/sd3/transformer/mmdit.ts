@@ -8,7 +8,7 @@ import type { TransformerConfig } from "../configs.ts";
 import { Linear } from "../../../nn/linear.ts";
 import { layerNorm } from "../../../ops/layer_norm.ts";
 import { unpatchify } from "../../../ops/unpatchify.ts";
-import type { WeightPlan } from "../../../weights/plan.ts";
+import type { DeclaredWeights } from "../../../weights/declared.ts";
 import { Embeddings } from "./embeddings.ts";
 import { JointBlock } from "./joint_block.ts";
 import {
@@ -41,18 +41,18 @@ export class MMDiT {
   readonly #normOut: ModulatedLayer<typeof continuous[number]>;
   readonly #projOut: Linear;
 
-  constructor(config: TransformerConfig, plan: WeightPlan) {
+  constructor(config: TransformerConfig, weights: DeclaredWeights) {
     this.config = config;
     const { caption_projection_dim: c, patch_size: p, out_channels } = config;
     const builder = new ModulationBuilder(c);
-    this.#embeddings = new Embeddings(config, plan);
+    this.#embeddings = new Embeddings(config, weights);
     this.#blocks = Array.from(
       { length: config.num_layers },
-      (_, i) => new JointBlock(config, i, plan, builder),
+      (_, i) => new JointBlock(config, i, weights, builder),
     );
     this.#normOut = builder.layer("norm_out.linear", continuous);
-    this.#modulation = builder.build(plan);
-    this.#projOut = new Linear(plan, "proj_out", c, p * p * out_channels);
+    this.#modulation = builder.build(weights);
+    this.#projOut = new Linear(weights, "proj_out", c, p * p * out_channels);
   }
 
   /** Projects prompt embeddings [B, T, joint_attention_dim] once for all steps. */

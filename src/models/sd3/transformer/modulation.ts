@@ -7,7 +7,7 @@ import type { Recorder } from "../../../gpu/recorder.ts";
 import type { PerSample, Tensor } from "../../../gpu/tensor.ts";
 import { Linear } from "../../../nn/linear.ts";
 import { activation } from "../../../ops/activation.ts";
-import type { WeightPlan } from "../../../weights/plan.ts";
+import type { DeclaredWeights } from "../../../weights/declared.ts";
 
 /** eps of every norm in the blocks; diffusers does not configure it. */
 export const normEps = 1e-6;
@@ -49,9 +49,9 @@ export class ModulationBuilder {
     };
   }
 
-  build(plan: WeightPlan): Modulation {
+  build(weights: DeclaredWeights): Modulation {
     const parts = this.#parts;
-    return new Modulation(new Linear(plan, "modulation", this.#hidden, this.#rows, { parts }));
+    return new Modulation(new Linear(weights, "modulation", this.#hidden, this.#rows, { parts }));
   }
 }
 

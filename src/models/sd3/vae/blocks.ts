@@ -5,7 +5,7 @@ import { Conv2d } from "../../../nn/conv2d.ts";
 import { Linear } from "../../../nn/linear.ts";
 import { GroupNorm } from "../../../nn/norms.ts";
 import { wideAttention } from "../../../ops/wide_attention.ts";
-import type { WeightPlan } from "../../../weights/plan.ts";
+import type { DeclaredWeights } from "../../../weights/declared.ts";
 
 /** eps of every norm in the autoencoder; diffusers does not configure it. */
 export const normEps = 1e-6;
@@ -19,15 +19,21 @@ export class ResnetBlock {
   /** A 1x1 convolution, which is a linear layer over the channels. */
   readonly #shortcut: Linear | undefined;
 
-  constructor(plan: WeightPlan, path: string, inputs: number, outputs: number, groups: number) {
-    this.#norm1 = new GroupNorm(plan, `${path}.norm1`, groups, inputs, normEps);
-    this.#conv1 = new Conv2d(plan, `${path}.conv1`, inputs, outputs);
-    this.#norm2 = new GroupNorm(plan, `${path}.norm2`, groups, outputs, normEps);
-    this.#conv2 = new Conv2d(plan, `${path}.conv2`, outputs, outputs);
+  constructor(
+    weights: DeclaredWeights,
+    path: string,
+    inputs: number,
+    outputs: number,
+    groups: number,
+  ) {
+    this.#norm1 = new GroupNorm(weights, `${path}.norm1`, groups, inputs, normEps);
+    this.#conv1 = new Conv2d(weights, `${path}.conv1`, inputs, outputs);
+    this.#norm2 = new GroupNorm(weights, `${path}.norm2`, groups, outputs, normEps);
+    this.#conv2 = new Conv2d(weights, `${path}.conv2`, outputs, outputs);
     const storedShape = [outputs, inputs, 1, 1];
     this.#shortcut = inputs === outputs
       ? undefined
-      : new Linear(plan, `${path}.conv_shortcut`, inputs, outputs, { storedShape });
+      : new Linear(weights, `${path}.conv_shortcut`, inputs, outputs, { storedShape });
   }
 
   /** May return `x` [B, H, W, C] updated in place. */
@@ -49,10 +55,10 @@ class PixelAttention {
   readonly #v: Linear;
   readonly #out: Linear;
 
-  constructor(plan: WeightPlan, path: string, channels: number, groups: number) {
-    const linear = (name: string) => new Linear(plan, `${path}.${name}`, channels, channels);
+  constructor(weights: DeclaredWeights, path: string, channels: number, groups: number) {
+    const linear = (name: string) => new Linear(weights, `${path}.${name}`, channels, channels);
     this.#path = path;
-    this.#norm = new GroupNorm(plan, `${path}.group_norm`, groups, channels, normEps);
+    this.#norm = new GroupNorm(weights, `${path}.group_norm`, groups, channels, normEps);
     this.#q = linear("to_q");
     this.#k = linear("to_k");
     this.#v = linear("to_v");
@@ -82,17 +88,17 @@ export class MidBlock {
   readonly #second: ResnetBlock;
 
   constructor(
-    plan: WeightPlan,
+    weights: DeclaredWeights,
     path: string,
     channels: number,
     groups: number,
     withAttention: boolean,
   ) {
-    this.#first = new ResnetBlock(plan, `${path}.resnets.0`, channels, channels, groups);
+    this.#first = new ResnetBlock(weights, `${path}.resnets.0`, channels, channels, groups);
     this.#attention = withAttention
-      ? new PixelAttention(plan, `${path}.attentions.0`, channels, groups)
+      ? new PixelAttention(weights, `${path}.attentions.0`, channels, groups)
       : undefined;
-    this.#second = new ResnetBlock(plan, `${path}.resnets.1`, channels, channels, groups);
+    this.#second = new ResnetBlock(weights, `${path}.resnets.1`, channels, channels, groups);
   }
 
   forward(rec: Recorder, x: Tensor): Tensor {

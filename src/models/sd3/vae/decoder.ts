@@ -5,7 +5,7 @@ import { Conv2d } from "../../../nn/conv2d.ts";
 import { GroupNorm } from "../../../nn/norms.ts";
 import type { VaeConfig } from "../configs.ts";
 import { latentsToNhwc } from "../../../ops/nchw_to_nhwc.ts";
-import type { WeightPlan } from "../../../weights/plan.ts";
+import type { DeclaredWeights } from "../../../weights/declared.ts";
 import { MidBlock, normEps, ResnetBlock } from "./blocks.ts";
 
 interface UpBlock {
@@ -22,16 +22,16 @@ export class VaeDecoder {
   readonly #normOut: GroupNorm;
   readonly #convOut: Conv2d;
 
-  constructor(config: VaeConfig, plan: WeightPlan) {
+  constructor(config: VaeConfig, weights: DeclaredWeights) {
     this.config = config;
     const { latent_channels: latent, norm_num_groups: groups } = config;
     const widths = config.block_out_channels.toReversed();
     this.#postQuant = config.use_post_quant_conv
-      ? new Conv2d(plan, "post_quant_conv", latent, latent, 1)
+      ? new Conv2d(weights, "post_quant_conv", latent, latent, 1)
       : undefined;
-    this.#convIn = new Conv2d(plan, "decoder.conv_in", latent, widths[0]!);
+    this.#convIn = new Conv2d(weights, "decoder.conv_in", latent, widths[0]!);
     this.#mid = new MidBlock(
-      plan,
+      weights,
       "decoder.mid_block",
       widths[0]!,
       groups,
@@ -44,15 +44,27 @@ export class VaeDecoder {
         resnets: Array.from(
           { length: config.layers_per_block + 1 },
           (_, j) =>
-            new ResnetBlock(plan, `${path}.resnets.${j}`, j === 0 ? inputs : width, width, groups),
+            new ResnetBlock(
+              weights,
+              `${path}.resnets.${j}`,
+              j === 0 ? inputs : width,
+              width,
+              groups,
+            ),
         ),
         upsampler: i === widths.length - 1
           ? undefined
-          : new Conv2d(plan, `${path}.upsamplers.0.conv`, width, width),
+          : new Conv2d(weights, `${path}.upsamplers.0.conv`, width, width),
       };
     });
-    this.#normOut = new GroupNorm(plan, "decoder.conv_norm_out", groups, widths.at(-1)!, normEps);
-    this.#convOut = new Conv2d(plan, "decoder.conv_out", widths.at(-1)!, config.out_channels);
+    this.#normOut = new GroupNorm(
+      weights,
+      "decoder.conv_norm_out",
+      groups,
+      widths.at(-1)!,
+      normEps,
+    );
+    this.#convOut = new Conv2d(weights, "decoder.conv_out", widths.at(-1)!, config.out_channels);
   }
 
   /**

@@ -6,7 +6,7 @@ import { GroupNorm } from "../../../nn/norms.ts";
 import type { VaeConfig } from "../configs.ts";
 import { imageToNhwc } from "../../../ops/nchw_to_nhwc.ts";
 import { nhwcToNchw } from "../../../ops/nhwc_to_nchw.ts";
-import type { WeightPlan } from "../../../weights/plan.ts";
+import type { DeclaredWeights } from "../../../weights/declared.ts";
 import { MidBlock, normEps, ResnetBlock } from "./blocks.ts";
 
 interface DownBlock {
@@ -26,11 +26,11 @@ export class VaeEncoder {
   readonly #convOut: Conv2d;
   readonly #quant: Conv2d | undefined;
 
-  constructor(config: VaeConfig, plan: WeightPlan) {
+  constructor(config: VaeConfig, weights: DeclaredWeights) {
     this.config = config;
     const { block_out_channels: widths, norm_num_groups: groups } = config;
     const moments = 2 * config.latent_channels;
-    this.#convIn = new Conv2d(plan, "encoder.conv_in", config.in_channels, widths[0]!);
+    this.#convIn = new Conv2d(weights, "encoder.conv_in", config.in_channels, widths[0]!);
     this.#down = widths.map((width, i) => {
       const path = `encoder.down_blocks.${i}`;
       const inputs = i === 0 ? width : widths[i - 1]!;
@@ -38,25 +38,31 @@ export class VaeEncoder {
         resnets: Array.from(
           { length: config.layers_per_block },
           (_, j) =>
-            new ResnetBlock(plan, `${path}.resnets.${j}`, j === 0 ? inputs : width, width, groups),
+            new ResnetBlock(
+              weights,
+              `${path}.resnets.${j}`,
+              j === 0 ? inputs : width,
+              width,
+              groups,
+            ),
         ),
         downsampler: i === widths.length - 1
           ? undefined
-          : new Conv2d(plan, `${path}.downsamplers.0.conv`, width, width),
+          : new Conv2d(weights, `${path}.downsamplers.0.conv`, width, width),
       };
     });
     const last = widths.at(-1)!;
     this.#mid = new MidBlock(
-      plan,
+      weights,
       "encoder.mid_block",
       last,
       groups,
       config.mid_block_add_attention,
     );
-    this.#normOut = new GroupNorm(plan, "encoder.conv_norm_out", groups, last, normEps);
-    this.#convOut = new Conv2d(plan, "encoder.conv_out", last, moments);
+    this.#normOut = new GroupNorm(weights, "encoder.conv_norm_out", groups, last, normEps);
+    this.#convOut = new Conv2d(weights, "encoder.conv_out", last, moments);
     this.#quant = config.use_quant_conv
-      ? new Conv2d(plan, "quant_conv", moments, moments, 1)
+      ? new Conv2d(weights, "quant_conv", moments, moments, 1)
       : undefined;
   }
 

@@ -1,6 +1,6 @@
 /**
  * What a model needs of a checkpoint. The model declares its parameters while it builds its module
- * tree; the plan then checks all of them at once and streams them to the GPU.
+ * tree; they are then checked all at once and streamed to the GPU.
  */
 import type { Checkpoint } from "./checkpoint.ts";
 import { checkTensors, chooseType } from "./check.ts";
@@ -34,7 +34,7 @@ export interface MatrixOptions {
   readonly lookup?: boolean;
 }
 
-export class WeightPlan {
+export class DeclaredWeights {
   readonly #parameters: WeightParameter[] = [];
   readonly #keys = new Set<string>();
   readonly #ignored: RegExp[] = [];
@@ -129,7 +129,7 @@ export class WeightPlan {
 
   /**
    * Checks everything, allocates, and fills the tensors of every declared parameter. On any
-   * failure what was allocated is freed and the plan can be loaded again.
+   * failure what was allocated is freed and it can be loaded again.
    * @throws {WeightsError} before anything is allocated
    * @throws {OutOfDeviceMemoryError}
    */
