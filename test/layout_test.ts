@@ -65,7 +65,7 @@ function* walk(folder: URL): Generator<string> {
   for (const entry of Deno.readDirSync(folder)) {
     const url = new URL(entry.name + (entry.isDirectory ? "/" : ""), folder);
     if (entry.isDirectory) yield* walk(url);
-    else if (entry.name.endsWith(".ts")) yield url.pathname.slice(root.pathname.length);
+    else if (entry.name.endsWith(".ts")) yield url.href.slice(root.href.length);
   }
 }
 
@@ -76,7 +76,7 @@ function readImports(file: string): string[] {
     /^(?:import|export)\s+(?:[^;'"]*?\bfrom\s+)?"(\.[^"]+)"|\bimport\(\s*"(\.[^"]+)"/gm,
   );
   return [...statements].map(([, fixed, dynamic]) =>
-    new URL(fixed ?? dynamic!, new URL(file, root)).pathname.slice(root.pathname.length)
+    new URL(fixed ?? dynamic!, new URL(file, root)).href.slice(root.href.length)
   );
 }
 

@@ -165,7 +165,7 @@ export class Recorder {
   /**
    * Ends the recording and waits until every new pipeline is known to be valid.
    *
-   * @throws OutOfDeviceMemoryError if the device had no memory for the program's activations
+   * @throws {OutOfDeviceMemoryError} if the device had no memory for the program's activations
    */
   async finish(): Promise<Program> {
     this.gpu.tuner.keep([...this.#open.values()]);

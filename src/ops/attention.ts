@@ -93,13 +93,13 @@ function chooseVariant(rec: Recorder, options: AttentionOptions): AttentionVaria
 function check({ streams, heads, headDim, causal, relativeBias, label }: AttentionOptions): void {
   const [first, second] = streams;
   if (!first || streams.length > 2) {
-    throw new TypeError(`${label}: attention joins ${streams.length} streams: want one or two`);
+    throw new TypeError(`${label}: attention joins ${streams.length} streams, wanted one or two`);
   }
   const width = 3 * heads * headDim;
   for (const { label: name, shape } of streams) {
     if (shape.length !== 3 || shape[2] !== width || shape[0] !== first.shape[0]) {
       throw new TypeError(
-        `${label}: ${name} is [${shape}]: want [${
+        `${label}: ${name} is [${shape}], wanted [${
           first.shape[0]
         }, S, ${width}] (3 x ${heads} x ${headDim})`,
       );
@@ -111,7 +111,7 @@ function check({ streams, heads, headDim, causal, relativeBias, label }: Attenti
   const distances = 2 * first.shape[1]! - 1;
   if (relativeBias && elements(relativeBias.shape) !== heads * distances) {
     throw new TypeError(
-      `${label}: ${relativeBias.label} is [${relativeBias.shape}]: want [${heads}, ${distances}]`,
+      `${label}: ${relativeBias.label} is [${relativeBias.shape}], wanted [${heads}, ${distances}]`,
     );
   }
 }

@@ -33,7 +33,9 @@ export interface LinearOptions {
 
 /**
  * Matrix product with bias, activation and gated residual: `activation(x * weight^T + bias)`.
- * Returns a new [B, ..., N], or `into`. Throws a TypeError where shapes do not fit.
+ * Returns a new [B, ..., N], or `into`.
+ *
+ * @throws {TypeError} where shapes do not fit
  */
 export function linear(rec: Recorder, options: LinearOptions): Tensor {
   const { x, weight, bias, activation = "none", into, gate, label } = options;

@@ -31,14 +31,14 @@ export function qkRmsNorm(
 ): Tensor {
   if (qkv.shape.at(-1) !== 3 * heads * headDim) {
     throw new TypeError(
-      `${label}: qkv is [${qkv.shape}]: want [..., ${
+      `${label}: qkv is [${qkv.shape}], wanted [..., ${
         3 * heads * headDim
       }] (3 x ${heads} x ${headDim})`,
     );
   }
   for (const weight of [qWeight, kWeight]) {
     if (elements(weight.shape) !== headDim) {
-      throw new TypeError(`${label}: ${weight.label} is [${weight.shape}]: want [${headDim}]`);
+      throw new TypeError(`${label}: ${weight.label} is [${weight.shape}], wanted [${headDim}]`);
     }
   }
   const rows = elements(qkv.shape) / headDim / 3;

@@ -23,9 +23,11 @@ export interface SoftmaxRowsOptions {
 export function softmaxRows(rec: Recorder, { x, scale = 1, label }: SoftmaxRowsOptions): Tensor {
   const columns = x.shape.at(-1) ?? 0;
   if (columns < 1 || x.dtype !== "f32") {
-    throw new TypeError(`${label}: Cannot softmax ${x.dtype} [${x.shape}]: want f32 [..., C > 0]`);
+    throw new TypeError(
+      `${label}: Cannot softmax ${x.dtype} [${x.shape}], wanted f32 [..., C > 0]`,
+    );
   }
-  if (!(scale > 0)) throw new RangeError(`${label}: softmax scale is ${scale}: want more than 0`);
+  if (!(scale > 0)) throw new RangeError(`${label}: softmax scale is ${scale}, wanted more than 0`);
   const rows = elements(x.shape) / columns;
   const { form, count } = chunkForm(columns);
   rec.dispatch({

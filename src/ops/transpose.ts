@@ -22,7 +22,7 @@ export interface TransposeOptions {
 export function transpose(rec: Recorder, { x, label }: TransposeOptions): Matrix {
   const [rows, columns] = x.shape.slice(-2);
   if (rows === undefined || columns === undefined || x.shape.slice(0, -2).some((n) => n !== 1)) {
-    throw new TypeError(`${label}: Cannot transpose [${x.shape}]: want [R, C] or [1, R, C]`);
+    throw new TypeError(`${label}: Cannot transpose [${x.shape}], wanted [R, C] or [1, R, C]`);
   }
   const stride = rowStride(rows);
   const y = rec.alloc([columns, stride], label);

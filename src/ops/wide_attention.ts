@@ -30,7 +30,9 @@ export function wideAttention(
   const [batch, tokens = 0, width = 0] = q.shape;
   for (const x of [q, k, v]) {
     if (batch !== 1 || x.shape.length !== 3 || `${x.shape}` !== `${q.shape}`) {
-      throw new TypeError(`${label}: ${x.label} is [${x.shape}]: want [1, T, D] as q [${q.shape}]`);
+      throw new TypeError(
+        `${label}: ${x.label} is [${x.shape}], wanted [1, T, D] as q [${q.shape}]`,
+      );
     }
   }
   const output = rec.alloc([1, tokens, width], label);

@@ -29,9 +29,9 @@ Deno.test("constant-case finds shouting in a module, not in a kernel's parameter
 Deno.test("hash-private finds TypeScript's own privacy", () => {
   const found = ["house/hash-private"];
   assert.deepEqual(ids("class A { private x = 1; }"), found);
-  assert.deepEqual(ids("class A { protected f() {} }"), found);
+  assert.deepEqual(ids("class A { private readonly f = () => {}; }"), found);
   assert.deepEqual(ids("class A { constructor(private readonly x: number) {} }"), found);
-  assert.deepEqual(ids("class A { #x = 1; readonly y = 2; private constructor() {} }"), []);
+  assert.deepEqual(ids("class A { #x = 1; protected y = 2; private constructor() {} }"), []);
   assert.deepEqual(ids("class A { private x = 1; }", "test/x.ts"), []);
   assert.deepEqual(ids("class A { private x = 1; }", "src/schedulers/x.ts"), []);
   assert.deepEqual(ids("class A { private f() {} }", "src/schedulers/x.ts"), found);

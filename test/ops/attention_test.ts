@@ -151,11 +151,11 @@ Deno.test("attention() refuses what does not fit, by name", () => {
   assert.throws(() => attention(rec, { ...common, streams: [] }), /one or two/);
   assert.throws(
     () => attention(rec, { ...common, streams: [tensor([2, 5, 40])] }),
-    /\[2,5,40\]: want \[2, S, 48\]/,
+    /\[2,5,40\], wanted \[2, S, 48\]/,
   );
   assert.throws(
     () => attention(rec, { ...common, streams: [a, tensor([1, 5, 48])] }),
-    /\[1,5,48\]: want \[2, S, 48\]/,
+    /\[1,5,48\], wanted \[2, S, 48\]/,
   );
   assert.throws(
     () => attention(rec, { ...common, streams: [a, a], causal: true }),
@@ -163,6 +163,6 @@ Deno.test("attention() refuses what does not fit, by name", () => {
   );
   assert.throws(
     () => attention(rec, { ...common, streams: [a], relativeBias: tensor([2, 8]) }),
-    /want \[2, 9\]/,
+    /wanted \[2, 9\]/,
   );
 });

@@ -49,7 +49,7 @@ Deno.test("qkRmsNorm() refuses what does not fit", () => {
         qWeight: weight,
         kWeight: weight,
       }),
-    /want \[\.\.\., 48\]/,
+    /wanted \[\.\.\., 48\]/,
   );
   assert.throws(
     () =>
@@ -59,6 +59,6 @@ Deno.test("qkRmsNorm() refuses what does not fit", () => {
         qWeight: weight,
         kWeight: tensor([6]),
       }),
-    /want \[8\]/,
+    /wanted \[8\]/,
   );
 });

@@ -18,6 +18,6 @@ Deno.test("softmaxRows() refuses a scale that is not positive", () => {
   const x = gpu.createTensor([2, 2], "x", "other");
   assert.throws(
     () => softmaxRows(gpu.record("test"), { x, scale: 0, label: "test" }),
-    /want more than 0/,
+    /wanted more than 0/,
   );
 });

@@ -19,5 +19,5 @@ for (const [rows, columns] of [[1, 1], [4, 64], [63, 65], [130, 12], [48, 512]])
 
 Deno.test("transpose() refuses more than one matrix", () => {
   const x = gpu.createTensor([2, 2, 2], "x", "other");
-  assert.throws(() => transpose(gpu.record("test"), { x, label: "test" }), /want \[R, C\]/);
+  assert.throws(() => transpose(gpu.record("test"), { x, label: "test" }), /wanted \[R, C\]/);
 });

@@ -36,6 +36,6 @@ Deno.test("wideAttention() refuses tensors of different shapes", () => {
   assert.throws(
     () =>
       wideAttention(gpu.record("test"), { q, k: q, v: tensor([1, 5, 8]), scale: 1, label: "test" }),
-    /\[1,5,8\]: want/,
+    /\[1,5,8\], wanted/,
   );
 });

@@ -155,7 +155,7 @@ Deno.test("after refusals the runtime still works; float16 ends are cast on the 
   assert.deepEqual([...await gpu.readFloats(y)], [1, -2.5, Math.f16round(0.1), 65504]);
   await assert.rejects(
     graph.run({ x }, { y: gpu.createTensor([1, 5], "y", "other") }),
-    /y came as \[1,4\], expected \[1,5\]/,
+    /y came as \[1,4\], wanted \[1,5\]/,
   );
   await graph.dispose();
 });
