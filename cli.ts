@@ -20,11 +20,12 @@ import { imageParameters } from "./src/requests/json.ts";
 import type { TuningOptions } from "./src/engine/tuning.ts";
 import type { Engine, GenerateResult } from "./src/engine/types.ts";
 import { directorySink } from "./src/weights/deno_sink.ts";
-import { directorySource } from "./src/weights/deno_source.ts";
+import { type DirectorySource, directorySource } from "./src/weights/deno_source.ts";
 import { textFile } from "./src/weights/deno_text_file.ts";
 import { type WeightType, weightTypes } from "./src/weights/weight_type.ts";
 import { FileNotFoundError, FileReadError, WeightsError } from "./src/weights/errors.ts";
 import type { FileSource } from "./src/weights/source.ts";
+import { wrongKind } from "./src/weights/wrong_kind.ts";
 
 const defaultModel = fileURLToPath(new URL("./fixtures/sd35-tiny", import.meta.url));
 
@@ -128,7 +129,7 @@ try {
 
 async function generate(prompt: string, flags: GenerateFlags): Promise<void> {
   const request = { ...requestOptions(flags), prompt };
-  const source = directorySource(flags.model);
+  const source = await openModel(flags.model);
   if (flags.dryRun) {
     console.log(JSON.stringify(await dryRun(source, request, flags.weights), null, 2));
     return;
@@ -160,6 +161,14 @@ async function generate(prompt: string, flags: GenerateFlags): Promise<void> {
   }
 }
 
+/** What is no model is refused before a driver is looked for or installed. */
+async function openModel(path: string): Promise<DirectorySource> {
+  const source = directorySource(path);
+  const wrong = await wrongKind(source);
+  if (wrong !== undefined) throw new ConfigError(wrong);
+  return source;
+}
+
 async function open(
   source: FileSource,
   flags: EngineFlags,
@@ -180,12 +189,12 @@ interface TuneFlags extends EngineFlags {
 }
 
 async function tune(flags: TuneFlags): Promise<void> {
+  const source = await openModel(flags.model);
   if (!await ensureAdapter({ install: flags.install, log: (line) => console.error(line) })) {
     return await startAgain();
   }
   const { seconds = Infinity } = flags;
   const request = requestOptions(flags);
-  const source = directorySource(flags.model);
   const started = performance.now();
   const engine = await open(source, flags, {
     request,

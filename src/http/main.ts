@@ -14,6 +14,8 @@ import {
 import { ImageStore } from "./images.ts";
 import { createLogger, errorFields, type Logger } from "./log.ts";
 import { PngEncoder } from "./png_encoder.ts";
+import { directorySource } from "../weights/deno_source.ts";
+import { wrongKind } from "../weights/wrong_kind.ts";
 
 /** Opens the model that the configuration names. */
 export type StartEngine = (config: ServerConfig, log: Logger) => Promise<SupervisedEngine>;
@@ -93,7 +95,7 @@ export async function startServer(
   let engine: SupervisedEngine;
   try {
     images = await openImages(config);
-    await checkModelFolder(config.model);
+    await checkModel(config.model);
     engine = await startEngine(config, log);
   } catch (error) {
     await server.shutdown();
@@ -183,15 +185,14 @@ async function openImages(config: ServerConfig): Promise<ImageStore> {
 }
 
 /** The loader checks the rest; a wrong path is the common mistake and gets the short answer. */
-async function checkModelFolder(model: string): Promise<void> {
+async function checkModel(model: string): Promise<void> {
+  let wrong: string | undefined;
   try {
-    await Deno.stat(model);
+    wrong = await wrongKind(directorySource(model));
   } catch (error) {
-    const reason = error instanceof Deno.errors.NotFound
-      ? "there is no such file or folder"
-      : (error as Error).message;
-    throw new StartError(`--model: cannot use "${model}": ${reason}`);
+    wrong = `cannot use "${model}": ${(error as Error).message}`;
   }
+  if (wrong !== undefined) throw new StartError(`--model: ${wrong}`);
 }
 
 /** Answers while the model is being loaded. */

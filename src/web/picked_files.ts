@@ -16,14 +16,17 @@ export async function fromDrop(transfer: DataTransfer): Promise<PickedFolder | u
   const entries = [...transfer.items].map((item) => item.webkitGetAsEntry());
   const files = new Map<string, File>();
   for (const entry of entries) if (entry !== null) await collect(entry, files);
-  return asFolder(files);
+  const [first] = entries.filter((entry) => entry !== null);
+  // An empty folder is one, too: whoever dropped it is told so.
+  return asFolder(files) ?? (first && { name: first.name, files });
 }
 
-/** Takes the common folder off the paths, which is the model's name. */
+/** Takes the common folder off the paths, which is the model's name; a single file names itself. */
 function asFolder(files: Map<string, File>): PickedFolder | undefined {
   if (files.size === 0) return undefined;
   const paths = [...files.keys()];
   const name = paths[0]?.split("/")[0] ?? "";
+  if (paths[0] === name && paths.length === 1) return { name, files };
   if (!paths.every((path) => path.startsWith(`${name}/`))) return { name: "Dropped files", files };
   const inner = [...files].map(([path, file]) => [path.slice(name.length + 1), file] as const);
   return { name, files: new Map(inner) };

@@ -10,17 +10,20 @@ export interface DirectorySource extends FileSource {
 
 /**
  * Files under `directory`. Links are followed, since download caches keep the files elsewhere and
- * link them into place; hidden entries are left out of `list()`.
+ * link them into place; hidden entries are left out of `list()`. The path of a file stands for a
+ * folder that holds it alone.
  */
 export function directorySource(directory: string): DirectorySource {
-  const root = directory.replace(/\/+$/, "") || "/";
+  const root = directory.replace(/(?<=.)\/+$/, "");
+  const alone = isFile(root) ? root.split("/").at(-1) : undefined;
   const open = new Map<string, Promise<Deno.FsFile>>();
   /** A seek and its reads must not be parted by another range of the same file. */
   const locks = new Map<string, Mutex>();
 
   const full = (path: string) => {
-    if (!isInnerPath(path)) throw new FileNotFoundError(root, path);
-    return `${root}/${path}`;
+    const isOutside = alone === undefined ? !isInnerPath(path) : path !== alone;
+    if (isOutside) throw new FileNotFoundError(root, path);
+    return alone === undefined ? `${root}/${path}` : root;
   };
 
   async function stat(path: string): Promise<Deno.FileInfo> {
@@ -36,6 +39,9 @@ export function directorySource(directory: string): DirectorySource {
       if (error instanceof Deno.errors.NotFound || error instanceof Deno.errors.NotADirectory) {
         throw new FileNotFoundError(root, path);
       }
+      if (error instanceof Deno.errors.PermissionDenied) {
+        throw new FileReadError(root, path, "may not be read");
+      }
       throw error;
     }
   }
@@ -50,7 +56,12 @@ export function directorySource(directory: string): DirectorySource {
     return file;
   }
 
-  async function walk(folder: string, seen: ReadonlySet<string>): Promise<string[]> {
+  async function walk(
+    folder: string,
+    depth: number,
+    seen: ReadonlySet<string> = new Set(),
+  ): Promise<string[]> {
+    if (alone !== undefined) return [alone];
     const real = await Deno.realPath(folder === "" ? root : `${root}/${folder}`);
     if (seen.has(real)) return [];
     const inside = new Set([...seen, real]);
@@ -62,7 +73,7 @@ export function directorySource(directory: string): DirectorySource {
       const info = entry.isSymlink
         ? await Deno.stat(`${real}/${entry.name}`).catch(() => null)
         : entry;
-      if (info?.isDirectory) paths.push(...await walk(path, inside));
+      if (info?.isDirectory && depth > 1) paths.push(...await walk(path, depth - 1, inside));
       else if (info?.isFile) paths.push(path);
     }
     return paths;
@@ -70,7 +81,7 @@ export function directorySource(directory: string): DirectorySource {
 
   return {
     name: root,
-    list: async () => (await found("", () => walk("", new Set()))).sort(),
+    list: async (depth = Infinity) => (await found("", () => walk("", depth))).sort(),
     size: async (path) => (await stat(path)).size,
     async read(path, start, end) {
       const bytes = new Uint8Array(end - start);
@@ -105,4 +116,13 @@ export function directorySource(directory: string): DirectorySource {
       locks.clear();
     },
   };
+}
+
+function isFile(path: string): boolean {
+  try {
+    return Deno.statSync(path).isFile;
+  } catch {
+    // Why is said by whoever reads it.
+    return false;
+  }
 }

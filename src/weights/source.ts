@@ -4,8 +4,12 @@
 export interface FileSource {
   /** Of the model, for messages. */
   readonly name: string;
-  /** All files, recursively, sorted. */
-  list(): Promise<string[]>;
+  /**
+   * All files, recursively, sorted. With `depth`, those below more folders may be left out.
+   * @throws {FileNotFoundError}
+   * @throws {FileReadError}
+   */
+  list(depth?: number): Promise<string[]>;
   /** Bytes. @throws {FileNotFoundError} */
   size(path: string): Promise<number>;
   /**

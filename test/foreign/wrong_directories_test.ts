@@ -57,12 +57,12 @@ function assertLines(error: Error, ...lines: readonly (string | RegExp)[]): void
 Deno.test("a folder that is no model, and an empty one", async () => {
   const error = await failure(remove("model_index.json"));
   assert.ok(error instanceof ConfigError);
-  assertLines(error, "not a model in the diffusers layout", "no model_index.json");
+  assertLines(error, "no model_index.json", "parts of a model (scheduler, text_encoder");
   const absent = await failure(async (path) => {
     await Deno.remove(path, { recursive: true });
     await Deno.mkdir(path);
   });
-  assertLines(absent, "not a model in the diffusers layout");
+  assertLines(absent, "is an empty folder", "diffusers layout");
 });
 
 Deno.test("a model of another pipeline, or of other networks", async () => {

@@ -217,7 +217,8 @@ Deno.test("startServer() stops with a clear message at a taken port, folder or m
     await refuse({ port }, new RegExp(`port ${port} on 127\\.0\\.0\\.1 is taken.*--port`));
     await Deno.writeTextFile(`${folder}/file`, "");
     await refuse({ imageDir: `${folder}/file` }, /--image-dir: cannot use/);
-    await refuse({ model: `${folder}/nowhere` }, /--model: cannot use .*no such file or folder/);
+    await refuse({ model: `${folder}/nowhere` }, /--model: There is nothing at .*nowhere/);
+    await refuse({ model: `${folder}/file` }, /--model: .*file is an empty file/);
     await refuse({}, /layer 3 is missing/);
   });
 });

@@ -39,7 +39,10 @@ export const modelFilesRoute: Route = (app, { config, guard }: AppContext) => {
       return await (listing ??= listFiles(folder));
     } catch (error) {
       listing = undefined;
-      if (error instanceof FileNotFoundError) throw notFound("There is no model for the page");
+      // A file in the folder's place, too.
+      if (error instanceof FileNotFoundError || error instanceof Deno.errors.NotADirectory) {
+        throw notFound("There is no model for the page");
+      }
       throw error;
     }
   };

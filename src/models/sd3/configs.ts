@@ -4,6 +4,7 @@
  * transformers classes; field names are kept verbatim.
  */
 import { z } from "zod";
+import { wrongStart } from "../../weights/wrong_kind.ts";
 import { ConfigError } from "../errors.ts";
 
 const count = z.int().positive();
@@ -118,7 +119,9 @@ export function parseConfig<T extends z.ZodType>(schema: T, text: string, path: 
   try {
     json = JSON.parse(text);
   } catch (error) {
-    throw new ConfigError(`${path} is not JSON: ${(error as Error).message}`);
+    throw new ConfigError(
+      wrongStart(path, text) ?? `${path} is not JSON: ${(error as Error).message}`,
+    );
   }
   const parsed = schema.safeParse(json);
   if (parsed.success) return parsed.data as z.infer<T>;

@@ -1,7 +1,9 @@
 /** The formats of files that hold tensors: one line each. */
 import { WeightsError } from "../errors.ts";
 import type { FileSource } from "../source.ts";
+import { readStart } from "../recognise.ts";
 import type { StoredTensor } from "../tensors.ts";
+import { wrongStart } from "../wrong_kind.ts";
 import { safetensors } from "./safetensors.ts";
 
 export interface Container {
@@ -28,7 +30,13 @@ export async function openContainer(
   path: string,
 ): Promise<ReadonlyMap<string, StoredTensor>> {
   const container = containers.find(({ ending }) => path.endsWith(ending));
-  if (container) return await container.open(source, path);
+  try {
+    if (container) return await container.open(source, path);
+  } catch (error) {
+    if (!(error instanceof WeightsError)) throw error;
+    const wrong = wrongStart(path, await readStart(source, path));
+    throw wrong === undefined ? error : new WeightsError(path, { corrupt: [wrong] });
+  }
   const endings = containers.map(({ ending }) => ending).join(", ");
   throw new WeightsError(path, { corrupt: [`${path}: its name must end in ${endings}`] });
 }

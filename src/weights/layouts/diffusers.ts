@@ -7,6 +7,7 @@ import { openContainer } from "../containers/mod.ts";
 import { ProblemList, WeightsError } from "../errors.ts";
 import { type FileSource, isInnerPath, joinPath } from "../source.ts";
 import type { StoredTensor } from "../tensors.ts";
+import { wrongStart } from "../wrong_kind.ts";
 
 /** File names without ending, as diffusers and transformers save them. */
 const stems = ["diffusion_pytorch_model", "model"];
@@ -79,7 +80,8 @@ function parseIndex(text: string, path: string): Map<string, string> {
     index = JSON.parse(text);
   } catch (error) {
     const reason = error instanceof Error ? error.message : String(error);
-    throw new WeightsError(path, { corrupt: [`${path}: is not valid JSON: ${reason}`] });
+    const wrong = wrongStart(path, text) ?? `${path}: is not valid JSON: ${reason}`;
+    throw new WeightsError(path, { corrupt: [wrong] });
   }
   const map = (index as { weight_map?: unknown } | null)?.weight_map;
   if (typeof map !== "object" || map === null || Array.isArray(map)) {

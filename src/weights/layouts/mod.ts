@@ -1,7 +1,9 @@
 /** How models are spread over files and what they call their tensors: one line each. */
 import type { Checkpoint } from "../checkpoint.ts";
-import { FileNotFoundError } from "../errors.ts";
-import type { FileSource } from "../source.ts";
+import { FileNotFoundError, ProblemList } from "../errors.ts";
+import { readStart } from "../recognise.ts";
+import { type FileSource, joinPath } from "../source.ts";
+import { wrongStart } from "../wrong_kind.ts";
 import { diffusers } from "./diffusers.ts";
 
 export interface Layout {
@@ -28,6 +30,13 @@ export async function openCheckpoint(source: FileSource, folder: string): Promis
     const checkpoint = await layout.open(source, folder);
     if (checkpoint) return checkpoint;
   }
+  const problems = new ProblemList();
+  for (const file of await source.list()) {
+    if (!file.startsWith(joinPath(folder, "")) || file.endsWith(".json")) continue;
+    const wrong = wrongStart(file, await readStart(source, file));
+    if (wrong !== undefined) problems.add("corrupt", wrong);
+  }
+  problems.throwIfAny(folder);
   const places = layouts.map((layout) => layout.place(folder)).join(" or ");
   throw new FileNotFoundError(source.name, places);
 }

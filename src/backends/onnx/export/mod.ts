@@ -4,6 +4,7 @@
  * beside them the files that a pipeline needs anyway (model index, scheduler, tokenizers).
  */
 import { openCheckpoint } from "../../../weights/layouts/mod.ts";
+import { wrongKind } from "../../../weights/wrong_kind.ts";
 import type { FileSink } from "../../../weights/sink.ts";
 import type { FileSource } from "../../../weights/source.ts";
 import { networkList } from "../../../models/sd3/networks.ts";
@@ -67,7 +68,9 @@ export async function exportOnnx(
     written.push(...await writeModel(graph, sink, name, { ...options, onProgress }));
   }
   if (written.length === 0) {
-    throw new ExportError(`${source.name} holds no network of a Stable Diffusion 3 pipeline`);
+    throw new ExportError(
+      await wrongKind(source) ?? `${source.name} holds no network of a Stable Diffusion 3 pipeline`,
+    );
   }
   if (options.copyRest ?? true) {
     for (const path of (await source.list()).filter((path) => copiedFiles.test(path))) {
