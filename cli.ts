@@ -14,6 +14,7 @@ import { BackendChoiceError } from "./src/backends/errors.ts";
 import { ExportError, OnnxError } from "./src/backends/onnx/errors.ts";
 import { dryRun } from "./src/engine/dry_run.ts";
 import { openEngine } from "./src/engine/engine.ts";
+import { adapterProfiles, type ProfileName } from "./src/gpu/profiles.ts";
 import { InvalidRequestError } from "./src/requests/errors.ts";
 import { rows } from "./src/requests/fields.ts";
 import { imageParameters } from "./src/requests/json.ts";
@@ -54,6 +55,7 @@ interface EngineFlags {
 interface GenerateFlags extends EngineFlags {
   readonly output: string;
   readonly dryRun?: boolean;
+  readonly profile?: ProfileName;
   readonly tune: boolean;
 }
 
@@ -81,6 +83,10 @@ const generateCommand = program.command("generate")
 addRequestOptions(generateCommand, rows.map(({ name }) => name).filter((name) => name !== "prompt"))
   .option("--output <file>", "several images: -1, -2, ... before the ending", "image.png")
   .option("--dry-run", "print what would be done as JSON, without a GPU")
+  .addOption(
+    new Option("--profile <name>", "with --dry-run: an adapter to plan for that need not be here")
+      .choices(Object.keys(adapterProfiles)),
+  )
   .addOption(
     new Option("--no-tune", "choose kernels by the kind of adapter, not by time").env("NO_TUNE"),
   )
@@ -131,9 +137,12 @@ async function generate(prompt: string, flags: GenerateFlags): Promise<void> {
   const request = { ...requestOptions(flags), prompt };
   const source = await openModel(flags.model);
   if (flags.dryRun) {
-    console.log(JSON.stringify(await dryRun(source, request, flags.weights), null, 2));
+    const profile = flags.profile && adapterProfiles[flags.profile];
+    const options = { weightType: flags.weights, profile };
+    console.log(JSON.stringify(await dryRun(source, request, options), null, 2));
     return;
   }
+  if (flags.profile) throw new InvalidRequestError("profile", "--profile is for --dry-run");
   if (!flags.output.endsWith(".png")) {
     throw new InvalidRequestError("output", `--output must end in .png, not ${flags.output}`);
   }

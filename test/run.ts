@@ -11,7 +11,16 @@ import { testFiles } from "./test_files.ts";
 const lanes = 2;
 /** Test files of one process: each opens the device again, and compiles its kernels. */
 const filesAtOnce = 4;
-const longest = ["foreign/", "ops/", "backends/", "denoise/", "engine/", "pipeline/", "http/"];
+const longest = [
+  "real/",
+  "foreign/",
+  "ops/",
+  "backends/",
+  "denoise/",
+  "engine/",
+  "pipeline/",
+  "http/",
+];
 
 const log = (line: string) => console.error(line);
 await ensureAdapter({ install: true, log });

@@ -142,7 +142,7 @@ export async function loadModel(
 export async function layOutModel(
   model: ModelDescription,
   gpu: Gpu,
-  options: PlacementOptions = {},
+  options: PlacementOptions & Pick<LoadModelOptions, "onDemand"> = {},
 ): Promise<(gpu: Gpu) => Promise<Components>> {
   const { graphs, own } = place(model, options);
   const { parts, assemble } = await declareModel(model, own);

@@ -1,21 +1,37 @@
 /** What a request would do, without a GPU: parameters, token ids, schedule, memory. */
+import type { DeviceModel } from "../gpu/dry_device.ts";
+import { type AdapterProfile, asDevice } from "../gpu/profiles.ts";
 import type { WeightType } from "../weights/weight_type.ts";
 import type { FileSource } from "../weights/source.ts";
-import { MemoryPlanner } from "./memory_planner.ts";
+import { MemoryPlanner, type PlanOptions } from "./memory_planner.ts";
 import { chooseBackends, inspectDirectory } from "../backends/choice.ts";
 import { describeModel } from "../models/mod.ts";
+import type { ModelDescription } from "../models/sd3/describe.ts";
 import { tokenize } from "../models/sd3/tokenize.ts";
 import { toJson } from "../requests/json.ts";
 import { defaultRequestLimits } from "../requests/model_info.ts";
 import { resolveRequest } from "../requests/request.ts";
 import { scheduleSteps } from "../pipeline/schedule.ts";
-import type { GenerateRequest } from "../requests/types.ts";
+import type { GenerateRequest, ResolvedRequest } from "../requests/types.ts";
 
-/** A plain object for JSON; see the README for its fields. */
+export interface DryRunOptions {
+  readonly weightType?: WeightType | undefined;
+  /** The adapter to plan for; default: limits as GPUs offer them, and no bound to memory. */
+  readonly profile?: AdapterProfile | undefined;
+}
+
+/**
+ * A plain object for JSON; see the README for its fields. What does not fit the adapter is planned
+ * all the same, and `fits` says so.
+ *
+ * @throws {ConfigError} where there is no such model
+ * @throws {WeightsError} where its files are not its own
+ * @throws {InvalidRequestError} where it takes no such request
+ */
 export async function dryRun(
   source: FileSource,
   request: GenerateRequest,
-  weightType: WeightType = "auto",
+  { weightType = "auto", profile }: DryRunOptions = {},
 ) {
   const model = await describeModel(source);
   const resolved = resolveRequest(request, { model: model.info, limits: defaultRequestLimits });
@@ -34,12 +50,7 @@ export async function dryRun(
     resolved.negativePrompt3,
   ]);
   const steps = scheduleSteps(model, resolved);
-  const backends = chooseBackends(await inspectDirectory(source), "auto");
-  const planner = await MemoryPlanner.open(model, undefined, { weightType, backends });
-  const plan = await planner.plan(resolved, { maxBatch: resolved.numImagesPerPrompt, steps });
-  const { weights } = planner;
-  const { share } = plan;
-  const arena = planner.arenaWith(plan);
+  const memory = await planned(model, resolved, { steps, weightType, profile });
   return {
     model: model.info.name,
     ...(model.info.variant && { variant: model.info.variant }),
@@ -54,6 +65,44 @@ export async function dryRun(
     ],
     timesteps: steps.map(({ timestep }) => timestep),
     sigmas: [...steps.map(({ sigma }) => sigma), steps.at(-1)!.nextSigma],
-    memory: { weights, arena, request: share, total: weights + arena + share },
+    ...memory,
   };
+}
+
+/** Bytes by what holds them, and whether the adapter takes them. */
+async function planned(
+  model: ModelDescription,
+  request: ResolvedRequest,
+  { steps, weightType, profile }: DryRunOptions & Pick<PlanOptions, "steps">,
+) {
+  const backends = chooseBackends(await inspectDirectory(model.source), "auto");
+  const plan = async (like: DeviceModel) => {
+    const planner = await MemoryPlanner.open(model, like, { weightType, backends });
+    const plan = await planner.plan(request, {
+      maxBatch: request.numImagesPerPrompt,
+      steps,
+    });
+    const { weights } = planner;
+    const arena = planner.arenaWith(plan);
+    const total = planner.baseWith(plan) + plan.share;
+    const workspace = total - weights - arena - plan.share;
+    return { weights, arena, workspace, request: plan.share, total };
+  };
+  const device = asDevice(profile);
+  const available = profile?.memory ?? null;
+  try {
+    const memory = await plan(device);
+    const fits = available === null || memory.total <= available;
+    const reason = fits ? null : `${memory.total} bytes are more than the adapter's ${available}`;
+    return { memory: { ...memory, available }, fits, reason };
+  } catch (error) {
+    const limits = {
+      ...device.limits,
+      maxBufferSize: 2 ** 52,
+      maxStorageBufferBindingSize: 2 ** 52,
+    };
+    // What is wrong whatever the limits are is thrown once more.
+    const memory = await plan({ ...device, limits });
+    return { memory: { ...memory, available }, fits: false, reason: (error as Error).message };
+  }
 }

@@ -1,7 +1,7 @@
 /** Plans made without a device: what they count, and that a trial leaves no trace. */
 import assert from "node:assert/strict";
 import { fileURLToPath } from "node:url";
-import { defaultLimits } from "../../src/gpu/dry_device.ts";
+import { webgpuDefaults } from "../../src/gpu/profiles.ts";
 import { InvalidRequestError } from "../../src/requests/errors.ts";
 import { MemoryPlanner } from "../../src/engine/memory_planner.ts";
 import { describeModel } from "../../src/models/mod.ts";
@@ -110,7 +110,7 @@ Deno.test("a plan counts for later ones when it is committed, and not before", a
 });
 
 Deno.test("what the device cannot bind is the request's fault, in its words", async () => {
-  const limits = { ...defaultLimits, maxStorageBufferBindingSize: 2 ** 18 };
+  const limits = { ...webgpuDefaults, maxStorageBufferBindingSize: 2 ** 18 };
   const planner = await MemoryPlanner.open(model, {
     limits: limits as unknown as GPUSupportedLimits,
     adapter: { vendor: "", architecture: "", description: "", isSoftware: false },

@@ -77,7 +77,10 @@ Deno.test("images of quantised weights", async (t) => {
 
     const planned = JSON.parse(await run("q4_0", "--dry-run", ...flags));
     assert.equal(planned.weight_type, "q4_0");
-    assert.deepEqual(planned, JSON.parse(JSON.stringify(await dryRun(source, request, "q4_0"))));
+    assert.deepEqual(
+      planned,
+      JSON.parse(JSON.stringify(await dryRun(source, request, { weightType: "q4_0" }))),
+    );
     const { memory } = await dryRun(source, request);
     assert.ok(planned.memory.weights < 0.41 * memory.weights);
     await Deno.remove(folder, { recursive: true });

@@ -5,8 +5,9 @@
 import assert from "node:assert/strict";
 import { fileURLToPath } from "node:url";
 import { layOutModel } from "../../../src/backends/load.ts";
-import { defaultLimits, type DeviceModel, dryGpu } from "../../../src/gpu/dry_device.ts";
+import { type DeviceModel, dryGpu } from "../../../src/gpu/dry_device.ts";
 import type { Gpu } from "../../../src/gpu/device.ts";
+import { asDevice } from "../../../src/gpu/profiles.ts";
 import type { Components, StepShape } from "../../../src/models/sd3/components.ts";
 import { describeModel } from "../../../src/models/mod.ts";
 import { directorySource } from "../../../src/weights/deno_source.ts";
@@ -17,7 +18,7 @@ const source = directorySource(
 const model = await describeModel(source);
 
 const like = (description: string, isSoftware: boolean): DeviceModel => ({
-  limits: defaultLimits as unknown as GPUSupportedLimits,
+  limits: asDevice().limits,
   adapter: { vendor: "", architecture: "", description, isSoftware },
 });
 /** The families of kernels: those that read textures, and those for GPUs. */
