@@ -220,8 +220,8 @@ async function tune(flags: TuneFlags): Promise<void> {
     // The networks that the batches had no need of.
     await engine.generate({ ...request, prompt: "", numInferenceSteps: 1, seed: 0 });
     const { kernels = [], batches = [] } = engine.status().tuning ?? {};
-    for (const { tokens, samples, source } of batches) {
-      console.log(`batch of ${tokens} tokens an image: ${samples} (${source})`);
+    for (const { tokens, images, source } of batches) {
+      console.log(`batch of ${tokens} tokens an image: ${images} (${source})`);
     }
     const count = (wanted: string) => kernels.filter(({ source }) => source === wanted).length;
     const elapsed = ((performance.now() - started) / 1000).toFixed(1);

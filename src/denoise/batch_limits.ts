@@ -1,5 +1,5 @@
 /**
- * How many samples share a step. The largest batch that memory allows is not always worth having:
+ * How many images share a step. The largest batch that memory allows is not always worth having:
  * where the device is busy with fewer, more of them only make each other wait. So while there is
  * demand, the batch sizes 1, 2, 4, ... are timed on real steps, and the smallest one that comes close
  * to the best time per row stays. An image does not depend on the batch it was made in, so that
@@ -10,7 +10,7 @@ import type { TurnReport } from "./batcher.ts";
 import type { BatchReport } from "../engine/types.ts";
 
 export interface BatchLimitsOptions {
-  /** Most samples in one step; default 16. */
+  /** Most images in one step; default 16. */
   readonly ceiling?: number | undefined;
   /** Keeps the ceiling without measuring; default false. */
   readonly fixed?: boolean | undefined;
@@ -58,7 +58,7 @@ export class BatchLimits {
     this.#options = options;
   }
 
-  /** Most samples in one step of images of this many tokens. */
+  /** Most images in one step of images of this many tokens. */
   readonly limit = (tokens: number): number => {
     return Math.min(this.most(tokens), this.#of(tokens).size);
   };
@@ -68,22 +68,22 @@ export class BatchLimits {
     return Math.min(this.ceiling, this.#memory.get(tokens) ?? this.ceiling);
   }
 
-  /** Memory was planned for so many samples of so many tokens and no more. */
-  bound(tokens: number, samples: number): void {
-    this.#memory.set(tokens, Math.min(samples, this.most(tokens)));
+  /** Memory was planned for so many images of so many tokens and no more. */
+  bound(tokens: number, images: number): void {
+    this.#memory.set(tokens, Math.min(images, this.most(tokens)));
   }
 
   /** Learns from a step that is done. */
   readonly observe = (turn: TurnReport): void => {
     const measured = this.#of(turn.tokens);
-    if (measured.settled !== "measuring" || turn.samples !== measured.size) return;
+    if (measured.settled !== "measuring" || turn.images !== measured.size) return;
     const { last } = measured;
     measured.last = turn;
     if (!last) return;
     // Some runtimes report two steps in flight at once, after both: then only their sum is known.
     const seconds = (turn.step + last.step) / (turn.rows + last.rows);
-    const timing = measured.timings.get(turn.samples) ?? { seconds: Infinity, count: 0 };
-    measured.timings.set(turn.samples, timing);
+    const timing = measured.timings.get(turn.images) ?? { seconds: Infinity, count: 0 };
+    measured.timings.set(turn.images, timing);
     timing.seconds = Math.min(timing.seconds, seconds);
     if (++timing.count >= trials) this.#advance(turn.tokens, measured);
   };
@@ -107,7 +107,7 @@ export class BatchLimits {
   report(): BatchReport[] {
     return [...this.#measured].map(([tokens, { settled }]) => ({
       tokens,
-      samples: this.limit(tokens),
+      images: this.limit(tokens),
       source: settled,
     }));
   }
@@ -121,10 +121,10 @@ export class BatchLimits {
     this.#settle(tokens, measured, smallestEnough([...measured.timings])!, measured.size);
   }
 
-  #settle(tokens: number, measured: Measured, samples: number, tried: number): void {
-    measured.size = samples;
+  #settle(tokens: number, measured: Measured, images: number, tried: number): void {
+    measured.size = images;
     measured.settled = "measured";
-    this.#options.onSettled?.(tokens, { samples, tried });
+    this.#options.onSettled?.(tokens, { images, tried });
   }
 
   #start(tokens: number, size: number, settled: Measured["settled"]): Measured {
@@ -139,9 +139,9 @@ export class BatchLimits {
       if (this.#fixed) return this.#start(tokens, this.ceiling, "fixed");
       const known = this.#options.known?.(tokens);
       // A larger batch may pay than was tried where there was less memory.
-      const isFinal = known && (known.samples < known.tried || 2 * known.tried > this.most(tokens));
+      const isFinal = known && (known.images < known.tried || 2 * known.tried > this.most(tokens));
       measured = isFinal
-        ? this.#start(tokens, known.samples, "cached")
+        ? this.#start(tokens, known.images, "cached")
         : this.#start(tokens, 1, "measuring");
     }
     return measured;

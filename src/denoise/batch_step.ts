@@ -1,6 +1,6 @@
 /**
- * One step of a batch of samples as commands: which rows the prediction needs, what is copied in and
- * out, and each sample's coefficients.
+ * One step of a batch of images as commands: which rows the prediction needs, what is copied in and
+ * out, and each image's coefficients.
  */
 import type { Gpu } from "../gpu/device.ts";
 import { copyTensor } from "../gpu/program.ts";
@@ -25,7 +25,7 @@ export function skipLayerGuidance(request: ResolvedRequest): SkipLayerGuidance |
 }
 
 /** One image on its way: plain state of its request, moved forward by the loop. */
-export interface Sample {
+export interface ImageInFlight {
   /** f32 [1, C, h, w], owned by the request; holds the result in the end. */
   readonly latents: Tensor;
   readonly text: PreparedText;
@@ -42,20 +42,20 @@ export interface Sample {
   readonly signal?: AbortSignal | undefined;
   /** Where the latents after this step (counted from 1) are copied to, for a preview. */
   readonly snapshot?: ((step: number) => Tensor | undefined) | undefined;
-  /** After each step, counted from 1, when the device has done it. A throw ends the sample. */
+  /** After each step, counted from 1, when the device has done it. A throw ends the image. */
   readonly onStep?: ((step: number) => void) | undefined;
 }
 
-/** A sample and how far it is. */
+/** An image and how far it is. */
 export interface Progress {
-  readonly sample: Sample;
+  readonly image: ImageInFlight;
   /** Index of its next step. */
   readonly next: number;
   /** Drawn for the next step: kept until the step is submitted, so that a second try has the same. */
   noise?: Float32Array<ArrayBuffer> | undefined;
 }
 
-/** The next step of every sample in `given`, all of which have one latent size and text length. */
+/** The next step of every image in `given`, all of which have one latent size and text length. */
 export async function recordStep(
   gpu: Gpu,
   transformer: TransformerComponent,
@@ -65,16 +65,16 @@ export async function recordStep(
   const plain = given.filter((member) => isPlain(current(member)));
   const combined = given.filter((member) => !isPlain(current(member)));
   const batch = [...plain, ...combined];
-  const slots = Math.max(0, ...combined.map(({ sample }) => sample.kept?.shape[0] ?? 0));
+  const slots = Math.max(0, ...combined.map(({ image }) => image.kept?.shape[0] ?? 0));
   const [first] = batch;
-  const { latents, text } = first!.sample;
+  const { latents, text } = first!.image;
   const skip = skipLayers(first!);
   const { rows, skipRows, records } = layOut(batch, skip.length > 0);
   const step = await transformer.step({
     height: latents.shape[2]!,
     width: latents.shape[3]!,
     contextLength: text.context.shape[1]!,
-    samples: batch.length,
+    images: batch.length,
     combined: combined.length,
     slots,
     rows: rows.length,
@@ -89,15 +89,15 @@ export async function recordStep(
   if (step.combined) writes.push([step.combined.sums, packSums(combined.map(current), slots)]);
   for (const [i, member] of combined.entries()) {
     if (!drawsNoise(current(member))) continue;
-    member.noise ??= drawn(member.sample);
+    member.noise ??= drawn(member.image);
     writes.push([rowsOf(step.combined!.noise, i), member.noise]);
   }
-  /** What each sample has in the step's tensors, beside what it owns. */
-  const owned = batch.map(({ sample }, i): [Tensor, Tensor] => [
-    sample.latents,
-    rowsOf(step.samples, i),
+  /** What each image has in the step's tensors, beside what it owns. */
+  const owned = batch.map(({ image }, i): [Tensor, Tensor] => [
+    image.latents,
+    rowsOf(step.images, i),
   ]);
-  for (const [i, { sample: { kept } }] of combined.entries()) {
+  for (const [i, { image: { kept } }] of combined.entries()) {
     if (kept) owned.push([kept, rowsOf(step.combined!.kept!, i * slots, kept.shape[0])]);
   }
   const commands = await step.record({
@@ -108,9 +108,9 @@ export async function recordStep(
     },
     after: (encoder) => {
       for (const [own, shared] of owned) copyTensor(encoder, shared, own);
-      for (const { sample, next } of batch) {
-        const snapshot = sample.snapshot?.(next + 1);
-        if (snapshot) copyTensor(encoder, sample.latents, snapshot);
+      for (const { image, next } of batch) {
+        const snapshot = image.snapshot?.(next + 1);
+        if (snapshot) copyTensor(encoder, image.latents, snapshot);
       }
     },
     write: () => {
@@ -126,7 +126,7 @@ function timesteps(rows: readonly Row[]): Float32Array<ArrayBuffer> {
 
 function fill(encoder: GPUCommandEncoder, inputs: StepInputs, rows: readonly Row[]): void {
   for (const [i, { member, text }] of rows.entries()) {
-    copyTensor(encoder, member.sample.latents, rowsOf(inputs.latents, i));
+    copyTensor(encoder, member.image.latents, rowsOf(inputs.latents, i));
     copyTensor(encoder, text.context, rowsOf(inputs.context, i));
     copyTensor(encoder, text.pooled, rowsOf(inputs.pooled, i));
   }
@@ -144,24 +144,24 @@ interface Layout {
   readonly records: readonly GuidedStepRecord[];
 }
 
-/** Which rows a batch needs, and where each sample finds its own. */
+/** Which rows a batch needs, and where each image finds its own. */
 function layOut(batch: readonly Progress[], withSkip: boolean): Layout {
   const rows: Row[] = [];
   const places = batch.map((member) => {
-    const { text, negativeText } = member.sample;
+    const { text, negativeText } = member.image;
     const conditional = rows.push({ member, text }) - 1;
     const unconditional = negativeText && rows.push({ member, text: negativeText }) - 1;
     return { conditional, unconditional };
   });
-  const skipRows = withSkip ? batch.map((member) => ({ member, text: member.sample.text })) : [];
+  const skipRows = withSkip ? batch.map((member) => ({ member, text: member.image.text })) : [];
   const records = batch.map((member, i) => {
-    const { sample } = member;
+    const { image } = member;
     const { next } = current(member);
     return {
       ...places[i]!,
       skipped: withSkip ? rows.length + i : undefined,
-      guidance: sample.guidanceScale,
-      skipScale: sample.skipLayerGuidance?.scale ?? 0,
+      guidance: image.guidanceScale,
+      skipScale: image.skipLayerGuidance?.scale ?? 0,
       sample: next.sample,
       velocity: next.velocity,
     };
@@ -169,18 +169,18 @@ function layOut(batch: readonly Progress[], withSkip: boolean): Layout {
   return { rows, skipRows, records };
 }
 
-function drawn({ drawNoise }: Sample): Float32Array<ArrayBuffer> {
-  if (!drawNoise) throw new TypeError("A step adds noise, but its sample draws none");
+function drawn({ drawNoise }: ImageInFlight): Float32Array<ArrayBuffer> {
+  if (!drawNoise) throw new TypeError("A step adds noise, but its image draws none");
   return drawNoise();
 }
 
-function current({ sample, next }: Progress): ScheduledStep {
-  return sample.steps[next]!;
+function current({ image, next }: Progress): ScheduledStep {
+  return image.steps[next]!;
 }
 
 /** Layers that the next step also predicts without; diffusers applies them under guidance only. */
-export function skipLayers({ sample, next }: Progress): readonly number[] {
-  const { skipLayerGuidance: skip, negativeText, steps } = sample;
+export function skipLayers({ image, next }: Progress): readonly number[] {
+  const { skipLayerGuidance: skip, negativeText, steps } = image;
   if (!skip || !negativeText) return [];
   const active = next > steps.length * skip.start && next < steps.length * skip.stop;
   return active ? skip.layers : [];

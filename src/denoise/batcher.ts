@@ -1,12 +1,12 @@
 /**
- * One loop for all requests: each turn it runs the next step of every sample that shares a shape, as
+ * One loop for all requests: each turn it runs the next step of every image that shares a shape, as
  * one batch. Samples join and leave between any two steps; each keeps its own timestep, guidance and
  * text, and its latents stay on the GPU. `TurnOrder` says whose turn it is, counted in tokens.
  */
 import type { Gpu } from "../gpu/device.ts";
 import type { Tensor } from "../gpu/tensor.ts";
 import type { RecordedStep, TransformerComponent } from "../models/sd3/components.ts";
-import { type Progress, recordStep, type Sample, skipLayers } from "./batch_step.ts";
+import { type ImageInFlight, type Progress, recordStep, skipLayers } from "./batch_step.ts";
 import { TurnOrder } from "./turn_order.ts";
 
 interface Running extends Progress {
@@ -18,9 +18,9 @@ interface Running extends Progress {
 }
 
 export interface BatcherOptions {
-  /** Most samples in one step of images of this many tokens. */
+  /** Most images in one step of images of this many tokens. */
   readonly maxBatch: (tokens: number) => number;
-  /** Hears how long each step took. A throw ends the samples of that step. */
+  /** Hears how long each step took. A throw ends the images of that step. */
   readonly onTurn?: ((turn: TurnReport) => void) | undefined;
   /**
    * Whether a step is recorded while the one before runs, and follows it at once. Default: on GPUs
@@ -32,8 +32,8 @@ export interface BatcherOptions {
 
 /** One step of a batch. Times are in seconds. */
 export interface TurnReport {
-  readonly samples: number;
-  /** Rows of the prediction: more than samples under guidance. */
+  readonly images: number;
+  /** Rows of the prediction: more than images under guidance. */
   readonly rows: number;
   /** Patches of one image. */
   readonly tokens: number;
@@ -58,9 +58,9 @@ interface Turn {
 }
 
 /** A submitted step. */
-interface Sent extends Omit<TurnReport, "device" | "step" | "samples"> {
+interface Sent extends Omit<TurnReport, "device" | "step" | "images"> {
   readonly batch: readonly Running[];
-  /** Each sample's step, counted from 1. */
+  /** Each image's step, counted from 1. */
   readonly steps: readonly number[];
   /** When it was submitted, in milliseconds. */
   readonly at: number;
@@ -90,23 +90,23 @@ export class DenoiseBatcher {
     return this.#order.size + this.#submitting;
   }
 
-  /** Most samples in one step of images of this many tokens. */
+  /** Most images in one step of images of this many tokens. */
   maxBatch(tokens: number): number {
     return this.#options.maxBatch(tokens);
   }
 
   /**
-   * Takes a sample through all its steps. Rejects with its signal's reason within one step of an
+   * Takes an image through all its steps. Rejects with its signal's reason within one step of an
    * abort, or with the GPU error that its own steps caused.
    */
-  denoise(sample: Sample): Promise<void> {
-    if (sample.signal?.aborted) return Promise.reject(sample.signal.reason);
-    if (sample.steps.length === 0) return Promise.resolve();
+  denoise(image: ImageInFlight): Promise<void> {
+    if (image.signal?.aborted) return Promise.reject(image.signal.reason);
+    if (image.steps.length === 0) return Promise.resolve();
     const done = Promise.withResolvers<void>();
-    this.#queue({ sample, done, next: 0, over: false });
+    this.#queue({ image, done, next: 0, over: false });
     if (!this.#looping) {
       this.#looping = true;
-      // Not at once, so that the samples of one burst of requests start together.
+      // Not at once, so that the images of one burst of requests start together.
       setTimeout(() => this.#loop(), 0);
     }
     return done.promise;
@@ -127,17 +127,17 @@ export class DenoiseBatcher {
       sent = await this.#submit(turn);
       this.#submitting = 0;
       for (const running of batch) {
-        if (running.next < running.sample.steps.length) this.#queue(running);
+        if (running.next < running.image.steps.length) this.#queue(running);
       }
       await Promise.all(ends);
     }
     this.#looping = false;
   }
 
-  /** Back of its group's queue. A sample's group changes where its steps do. */
+  /** Back of its group's queue. An image's group changes where its steps do. */
   #queue(running: Running): void {
     if (running.over) return;
-    const { latents, text } = running.sample;
+    const { latents, text } = running.image;
     const tokens = this.#tokens(latents);
     const skip = skipLayers(running);
     this.#order.add(running, {
@@ -149,7 +149,7 @@ export class DenoiseBatcher {
 
   #dropAborted(): void {
     for (const running of [...this.#order]) {
-      if (running.sample.signal?.aborted) this.#fail(running, running.sample.signal.reason);
+      if (running.image.signal?.aborted) this.#fail(running, running.image.signal.reason);
     }
   }
 
@@ -177,7 +177,7 @@ export class DenoiseBatcher {
       return await this.#send(turn);
     } catch {
       // Nothing of a failed command buffer was executed: find out whose fault it was, one by one. A
-      // sample alone has its second try, too, since the device may have complained of another's work.
+      // image alone has its second try, too, since the device may have complained of another's work.
     }
     const sent: Sent[] = [];
     for (const running of turn.batch) {
@@ -191,7 +191,7 @@ export class DenoiseBatcher {
   }
 
   async #send(given: Turn): Promise<Sent[]> {
-    // The memory of a sample that has ended since is gone.
+    // The memory of an image that has ended since is gone.
     const stale = given.batch.some(({ over }) => over);
     const { batch, rows, commands, error, host, exposed } = stale
       ? await this.#record(given.batch, false)
@@ -210,14 +210,14 @@ export class DenoiseBatcher {
       batch,
       steps,
       rows,
-      tokens: this.#tokens(batch[0]!.sample.latents),
+      tokens: this.#tokens(batch[0]!.image.latents),
       host: host + submitting,
       exposed: exposed + submitting,
       at,
     }];
   }
 
-  /** Waits for the device, then tells the samples. */
+  /** Waits for the device, then tells the images. */
   async #end({ batch, steps, at, ...report }: Sent): Promise<void> {
     try {
       await this.#gpu.idle();
@@ -226,7 +226,7 @@ export class DenoiseBatcher {
       this.#lastEnd = now;
       this.#options.onTurn?.({
         ...report,
-        samples: batch.length,
+        images: batch.length,
         device: (now - at) / 1000,
         step: (now - before) / 1000,
       });
@@ -235,10 +235,10 @@ export class DenoiseBatcher {
       return;
     }
     for (const [i, running] of batch.entries()) {
-      const { sample, done } = running;
+      const { image, done } = running;
       try {
-        if (!running.over && !sample.signal?.aborted) sample.onStep?.(steps[i]!);
-        if (steps[i] === sample.steps.length) done.resolve();
+        if (!running.over && !image.signal?.aborted) image.onStep?.(steps[i]!);
+        if (steps[i] === image.steps.length) done.resolve();
       } catch (error) {
         this.#fail(running, error);
       }

@@ -12,7 +12,7 @@ export interface BatchTrialOptions {
   /** Whose size, guidance and text length are tried. */
   readonly request: ResolvedRequest;
   /** Images there is memory for. */
-  readonly samples: number;
+  readonly images: number;
   /** Time from the end of the first step on, which also compiles. */
   readonly seconds: number;
   /** Multiply-adds a second that the adapter reaches, or 0: a step that takes longer is not tried. */
@@ -25,7 +25,7 @@ const manySteps = 100_000;
 
 export async function tryBatches(
   pipeline: StableDiffusion3Pipeline,
-  { limits, request, samples, seconds, speed, signal }: BatchTrialOptions,
+  { limits, request, images, seconds, speed, signal }: BatchTrialOptions,
 ): Promise<void> {
   const tokens = request.height * request.width / pipeline.model.info.sizeMultiple ** 2;
   const [, , height, width] = pipeline.latentShape(request.height, request.width);
@@ -33,7 +33,7 @@ export async function tryBatches(
   const rows = request.guidanceScale > 1 ? 2 : 1;
   // Recorded first, so that its kernels are the first to be timed.
   const { transformer } = pipeline.components;
-  const moved = { samples: 1, combined: 0, slots: 0 };
+  const moved = { images: 1, combined: 0, slots: 0 };
   await transformer.step({
     ...{ height, width, contextLength, rows, skipRows: 0, skipLayers: [] },
     ...moved,
@@ -42,8 +42,8 @@ export async function tryBatches(
   if (expected > seconds && expected < Infinity) return;
 
   const { text, negativeText, release } = await pipeline.embed(request, signal);
-  const images = Array.from(
-    { length: samples },
+  const tensors = Array.from(
+    { length: images },
     (_, k) => pipeline.initialLatents(request, new TorchCpuGenerator(k)),
   );
   const stop = new AbortController();
@@ -59,7 +59,7 @@ export async function tryBatches(
     const first = pipeline.schedule(request)[0]!;
     const still = { ...first, next: { sample: 1, velocity: 0 }, keep: [] };
     const steps = Array.from({ length: manySteps }, () => still);
-    const results = await Promise.allSettled(images.map((latents) =>
+    const results = await Promise.allSettled(tensors.map((latents) =>
       pipeline.batcher.denoise({
         latents,
         text,
@@ -75,7 +75,7 @@ export async function tryBatches(
     limits.conclude(tokens);
   } finally {
     release();
-    pipeline.gpu.destroyTensor(...images);
+    pipeline.gpu.destroyTensor(...tensors);
   }
 }
 

@@ -47,7 +47,7 @@ export interface EngineOptions extends Omit<PipelineOptions, "maxBatch"> {
   readonly memoryBudget?: number | undefined;
   /** Requests that may wait for memory before further ones are refused. */
   readonly maxWaiting?: number | undefined;
-  /** Most samples in one step. Default: measured, see `BatchLimits`. */
+  /** Most images in one step. Default: measured, see `BatchLimits`. */
   readonly maxBatch?: number | undefined;
   /** Has kernels and batch sizes chosen by timing them. Default: kernels by the kind of adapter. */
   readonly tuning?: TuningOptions | undefined;
@@ -187,17 +187,17 @@ class LocalEngine implements Engine {
     const plan = await this.#planIfPossible(request);
     if (!plan) return;
     const room = this.#admission.budget - this.#planner.baseWith(plan);
-    const samples = Math.min(plan.maxBatch, Math.floor(room / plan.share));
-    if (samples < 1) return;
+    const images = Math.min(plan.maxBatch, Math.floor(room / plan.share));
+    if (images < 1) return;
     const leave = await this.#admission.admit(
-      { ...this.#need(plan), share: samples * plan.share },
+      { ...this.#need(plan), share: images * plan.share },
       { signal },
     );
     try {
       await tryBatches(this.#pipeline, {
         limits: this.#limits,
         request,
-        samples,
+        images,
         seconds: tuning.batchSeconds,
         speed: () => tuning.speed,
         signal,

@@ -36,7 +36,7 @@ export interface MemoryPlan {
 }
 
 export interface PlanOptions {
-  /** Most samples of one step to plan for. */
+  /** Most images of one step to plan for. */
   readonly maxBatch: number;
   /** Bytes that everything may take: the batch is planned smaller where it would not fit. */
   readonly budget?: number | undefined;
@@ -138,29 +138,29 @@ export class MemoryPlanner {
     options: PlanOptions,
   ): Promise<MemoryPlan> {
     const { budget = Infinity } = options;
-    for (let samples = options.maxBatch;; samples = Math.floor(samples / 2)) {
+    for (let images = options.maxBatch;; images = Math.floor(images / 2)) {
       try {
-        const plan = await this.#measure(request, kind, samples, options.previews ?? false);
-        if (samples <= 1 || this.baseWith(plan) + plan.share <= budget) return plan;
+        const plan = await this.#measure(request, kind, images, options.previews ?? false);
+        if (images <= 1 || this.baseWith(plan) + plan.share <= budget) return plan;
       } catch (error) {
-        // Some activation is larger than the device binds: fewer samples make it smaller.
+        // Some activation is larger than the device binds: fewer images make it smaller.
         if (!(error instanceof BindingLimitError)) throw error;
-        if (samples <= 1) throw tooLarge(request, error);
+        if (images <= 1) throw tooLarge(request, error);
       }
     }
   }
 
-  /** Encodes, takes `samples` images one step further together and decodes one, all on nothing. */
+  /** Encodes, takes `images` images one step further together and decodes one, all on nothing. */
   async #measure(
     request: ResolvedRequest,
     { slots, isPlain }: StepKind,
-    samples: number,
+    images: number,
     previews: boolean,
   ): Promise<MemoryPlan> {
     const gpu = dryGpu(this.#like);
     gpu.arena.reserve(this.#slots);
     const pipeline = new StableDiffusion3Pipeline(gpu, this.#model, await this.#components(gpu), {
-      maxBatch: () => samples,
+      maxBatch: () => images,
       promptCacheBytes: 0,
       decodeBytes: this.#decodeBytes,
     });
@@ -179,13 +179,13 @@ export class MemoryPlanner {
     }));
     const { text, negativeText, release } = await pipeline.embed(trial, undefined);
     const textBytes = text.context.byteLength + text.pooled.byteLength;
-    const images = Array.from(
-      { length: samples },
+    const tensors = Array.from(
+      { length: images },
       () => gpu.createTensor(shape, "latents", "requests"),
     );
     const drawNoise = () => new Float32Array(elements(shape));
     const keptShape = [slots, ...shape.slice(1)];
-    await Promise.all(images.map((latents) =>
+    await Promise.all(tensors.map((latents) =>
       pipeline.batcher.denoise({
         kept: slots > 0 ? gpu.createTensor(keptShape, "kept", "requests") : undefined,
         ...{ latents, text, negativeText, steps, drawNoise },
@@ -194,7 +194,7 @@ export class MemoryPlanner {
       })
     ));
     release();
-    await pipeline.decodeStage.decode(images[0]!);
+    await pipeline.decodeStage.decode(tensors[0]!);
     if (previews) await pipeline.previewProjection.get();
 
     const { ledger, arena } = gpu;
@@ -207,7 +207,7 @@ export class MemoryPlanner {
       workspace: ledger.peakOf("cache") - textBytes + ledger.peakOf("other"),
       share: latents * (1 + slots + (previews ? previewsInFlight : 0)) + texts * textBytes,
       tokens: request.height * request.width / this.#model.info.sizeMultiple ** 2,
-      maxBatch: samples,
+      maxBatch: images,
     };
   }
 }

@@ -92,15 +92,15 @@ export interface RequestPlan {
   readonly share: number;
   /** What the arena grows to for `maxBatch` of them; all requests share it. */
   readonly arena: number;
-  /** Most samples in one step that memory and the options allow. */
+  /** Most images in one step that memory and the options allow. */
   readonly maxBatch: number;
 }
 
 export interface BatchReport {
   /** Patches of one image. */
   readonly tokens: number;
-  /** Most samples of a step now. */
-  readonly samples: number;
+  /** Most images of a step now. */
+  readonly images: number;
   readonly source: "measuring" | "measured" | "cached" | "fixed";
 }
 

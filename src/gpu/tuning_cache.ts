@@ -20,8 +20,8 @@ const kernelSchema = z.object({
 });
 
 const batchSchema = z.object({
-  /** Most samples of a step that pay. */
-  samples: z.int().min(1),
+  /** Most images of a step that pay. */
+  images: z.int().min(1),
   /** Largest batch that was measured. */
   tried: z.int().min(1),
 });

@@ -74,7 +74,7 @@ const table: readonly Row[] = [
     "--max-batch <n>",
     "MAX_BATCH",
     undefined,
-    "samples in a step (default: measured)",
+    "images in a step (default: measured)",
     integer(1, 64),
   ],
   ["--no-tune", "NO_TUNE", true, "choose kernels by the kind of adapter, not by time", negated],

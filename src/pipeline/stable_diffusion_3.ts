@@ -35,7 +35,7 @@ export interface PipelineOptions extends Pick<BatcherOptions, "onTurn" | "record
   readonly limits?: RequestLimits | undefined;
   /** Bytes of prompt embeddings kept for later requests. */
   readonly promptCacheBytes?: number | undefined;
-  /** Most samples in one step of images of this many tokens. */
+  /** Most images in one step of images of this many tokens. */
   readonly maxBatch?: ((tokens: number) => number) | undefined;
   /** Bytes that decoding may use for activations; larger images are decoded in tiles. */
   readonly decodeBytes?: number | undefined;

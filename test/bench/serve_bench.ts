@@ -6,7 +6,7 @@
  *   --size N          height and width in pixels (128)
  *   --steps N         steps of each request (4)
  *   --requests N      requests for each load of the latency table (100)
- *   --max-batch N     most samples in one step (default: found by measuring)
+ *   --max-batch N     most images in one step (default: found by measuring)
  *   --encode-ahead    encodes a step while the one before runs; --no-encode-ahead: between steps
  *                     (default: by the adapter)
  *   --json FILE       writes the numbers, too
@@ -133,12 +133,12 @@ function median(values: readonly number[]): number {
 
 /** Steps by batch size, from the search for the best one on. */
 function stepTable() {
-  const rows = [...new Set(turns.map(({ samples }) => samples))].sort((a, b) => a - b).flatMap(
-    (samples) => {
+  const rows = [...new Set(turns.map(({ images }) => images))].sort((a, b) => a - b).flatMap(
+    (images) => {
       // Neighbours are timed together: some runtimes report two steps in flight at once.
       const pairs = turns.flatMap((turn, i) => {
         const before = turns[i - 1];
-        const alike = before?.samples === samples && turn.samples === samples;
+        const alike = before?.images === images && turn.images === images;
         return alike ? [{ ...turn, step: (turn.step + before.step) / 2 }] : [];
       });
       if (pairs.length < fewest) return [];
@@ -147,17 +147,17 @@ function stepTable() {
       const hostShare = median(pairs.map((pair) => pair.host / pair.step));
       const exposedShare = median(pairs.map((pair) => pair.exposed / pair.step));
       return [{
-        ...{ samples, rows: pairs[0]!.rows, count: pairs.length },
+        ...{ images, rows: pairs[0]!.rows, count: pairs.length },
         ...{ step, host, hostShare, exposedShare },
       }];
     },
   );
   print();
   print("## Step time against batch (the best step, medians of the rest)");
-  print("samples  rows  steps  step s  s/row   host s  host share  not beside a step");
-  for (const { samples, rows: r, count, step, host, hostShare, exposedShare } of rows) {
+  print("images  rows  steps  step s  s/row   host s  host share  not beside a step");
+  for (const { images, rows: r, count, step, host, hostShare, exposedShare } of rows) {
     print(
-      `${`${samples}`.padStart(7)}${`${r}`.padStart(6)}${`${count}`.padStart(7)}` +
+      `${`${images}`.padStart(7)}${`${r}`.padStart(6)}${`${count}`.padStart(7)}` +
         `${seconds(step).padStart(8)}${seconds(step / r).padStart(7)}${
           host.toFixed(4).padStart(9)
         }` +

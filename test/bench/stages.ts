@@ -58,7 +58,7 @@ export function stagesOf(
         height: shape[2],
         width: shape[3],
         contextLength: pipeline.contextLength(maxSequenceLength),
-        samples: 1,
+        images: 1,
         rows: 2,
         skipRows: 0,
         skipLayers: [],

@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import type { Gpu } from "../../src/gpu/device.ts";
 import type { Tensor } from "../../src/gpu/tensor.ts";
 import type { Step, StepShape, TransformerComponent } from "../../src/models/sd3/components.ts";
-import type { Sample } from "../../src/denoise/batch_step.ts";
+import type { ImageInFlight } from "../../src/denoise/batch_step.ts";
 import { DenoiseBatcher, type TurnReport } from "../../src/denoise/batcher.ts";
 import { defaultRequestLimits } from "../../src/requests/model_info.ts";
 import { resolveRequest } from "../../src/requests/request.ts";
@@ -33,7 +33,7 @@ async function studio(pipeline: StableDiffusion3Pipeline) {
   const { text, negativeText, release } = await pipeline.embed(request, undefined);
   const steps = pipeline.schedule(request);
   const draws: number[] = [];
-  const sample = (seed: number, changes: Partial<Sample> = {}): Sample => {
+  const image = (seed: number, changes: Partial<ImageInFlight> = {}): ImageInFlight => {
     const generator = new TorchCpuGenerator(seed);
     const latents = pipeline.initialLatents(request, generator);
     draws[seed] = 0;
@@ -47,11 +47,11 @@ async function studio(pipeline: StableDiffusion3Pipeline) {
     };
   };
   const alone = async (batcher: DenoiseBatcher, seed: number) => {
-    const { latents, ...rest } = sample(seed);
+    const { latents, ...rest } = image(seed);
     await batcher.denoise({ latents, ...rest });
     return await taken(latents);
   };
-  return { sample, alone, draws, release };
+  return { image, alone, draws, release };
 }
 
 /** The values of a tensor, which is freed. */
@@ -77,17 +77,17 @@ function wrapped(
 }
 
 const pipeline = openPipeline();
-const { sample, alone, release } = await studio(pipeline);
+const { image, alone, release } = await studio(pipeline);
 const expected: Float32Array[] = [];
 for (let seed = 0; seed < 3; seed++) expected.push(await alone(pipeline.batcher, seed));
 
-/** Denoises three samples together, the second with `changes`. */
-async function trio(batcher: DenoiseBatcher, changes: Partial<Sample> = {}, loses = false) {
-  const samples = [sample(0), sample(1, changes), sample(2)];
-  const [, { latents }] = samples as [Sample, Sample, Sample];
-  if (loses) samples[1] = { ...samples[1]!, onStep: () => gpu.destroyTensor(latents) };
-  const ends = await Promise.allSettled(samples.map((one) => batcher.denoise(one)));
-  const values = [await taken(samples[0]!.latents), await taken(samples[2]!.latents)];
+/** Denoises three images together, the second with `changes`. */
+async function trio(batcher: DenoiseBatcher, changes: Partial<ImageInFlight> = {}, loses = false) {
+  const images = [image(0), image(1, changes), image(2)];
+  const [, { latents }] = images as [ImageInFlight, ImageInFlight, ImageInFlight];
+  if (loses) images[1] = { ...images[1]!, onStep: () => gpu.destroyTensor(latents) };
+  const ends = await Promise.allSettled(images.map((one) => batcher.denoise(one)));
+  const values = [await taken(images[0]!.latents), await taken(images[2]!.latents)];
   if (ends[1]!.status === "fulfilled") assert.deepEqual(await taken(latents), expected[1]);
   else gpu.destroyTensor(latents);
   assert.equal(ends[0]!.status, "fulfilled");
@@ -139,7 +139,7 @@ for (const recordAhead of [false, true]) {
     }
   });
 
-  test("an abort ends its sample within a step", async () => {
+  test("an abort ends its image within a step", async () => {
     const stop = new AbortController();
     const seen: number[] = [];
     const end = await trio(plain, {
@@ -153,13 +153,13 @@ for (const recordAhead of [false, true]) {
     assert.deepEqual(seen, [1], "no report comes after the abort");
   });
 
-  test("an aborted sample is not begun", async () => {
-    const one = sample(0, { signal: AbortSignal.abort(new Error("too late")) });
+  test("an aborted image is not begun", async () => {
+    const one = image(0, { signal: AbortSignal.abort(new Error("too late")) });
     await assert.rejects(plain.denoise(one), /too late/);
     gpu.destroyTensor(one.latents);
   });
 
-  test("a listener that throws ends its own sample", async () => {
+  test("a listener that throws ends its own image", async () => {
     const end = await trio(plain, {
       onStep: (step) => {
         if (step === 2) throw new Error("listener failed");
@@ -168,9 +168,9 @@ for (const recordAhead of [false, true]) {
     assertRejected(end, /listener failed/);
   });
 
-  test("a sample that ends while its next step is encoded takes no part in it", async () => {
+  test("an image that ends while its next step is encoded takes no part in it", async () => {
     const submitted: number[] = [];
-    const transformer = wrapped((step, { samples }) => ({
+    const transformer = wrapped((step, { images }) => ({
       ...step,
       record: async (work) => {
         const commands = await step.record(work);
@@ -179,7 +179,7 @@ for (const recordAhead of [false, true]) {
         await new Promise((resolve) => setTimeout(resolve, 50));
         return {
           submit: () => {
-            submitted.push(samples);
+            submitted.push(images);
             return commands.submit();
           },
         };
@@ -194,7 +194,7 @@ for (const recordAhead of [false, true]) {
     assert.deepEqual(submitted, recordAhead ? [3, 3, 2] : [3, 2, 2]);
   });
 
-  test("a snapshot that throws ends its own sample", async () => {
+  test("a snapshot that throws ends its own image", async () => {
     const end = await trio(plain, {
       snapshot: (step) => {
         if (step === 2) throw new Error("no memory for a preview");
@@ -204,16 +204,16 @@ for (const recordAhead of [false, true]) {
     assertRejected(end, /no memory for a preview/);
   });
 
-  test("a sample whose memory is gone fails on the device, alone", async () => {
+  test("an image whose memory is gone fails on the device, alone", async () => {
     const end = await trio(plain, {}, true);
     assertRejected(end, /step/);
   });
 
   test("a step that fails as a batch is taken one by one", async () => {
     const sizes: number[] = [];
-    const transformer = wrapped((step, { samples }) => {
-      sizes.push(samples);
-      if (samples > 1) throw new Error("no memory for a batch");
+    const transformer = wrapped((step, { images }) => {
+      sizes.push(images);
+      if (images > 1) throw new Error("no memory for a batch");
       return step;
     });
     const end = await trio(batcherOf(transformer));
@@ -221,7 +221,7 @@ for (const recordAhead of [false, true]) {
     assert.deepEqual(sizes, [3, 1, 1, 1, 3, 1, 1, 1, 3, 1, 1, 1]);
   });
 
-  test("a component that fails once costs nobody a sample", async () => {
+  test("a component that fails once costs nobody an image", async () => {
     let calls = 0;
     const transformer = wrapped((step) => {
       if (++calls === 2) throw new Error("passing trouble");
@@ -231,24 +231,24 @@ for (const recordAhead of [false, true]) {
     assert.deepEqual(await alone(batcher, 0), expected[0]);
   });
 
-  test("a component that always fails ends every sample, and the loop goes on", async () => {
+  test("a component that always fails ends every image, and the loop goes on", async () => {
     let broken = true;
     const transformer = wrapped((step) => {
       if (broken) throw new Error("broken transformer");
       return step;
     });
     const batcher = batcherOf(transformer);
-    const samples = [sample(0), sample(1)];
-    const ends = await Promise.allSettled(samples.map((one) => batcher.denoise(one)));
+    const images = [image(0), image(1)];
+    const ends = await Promise.allSettled(images.map((one) => batcher.denoise(one)));
     for (const end of ends) assertRejected(end, /broken transformer/);
-    gpu.destroyTensor(...samples.map(({ latents }) => latents));
+    gpu.destroyTensor(...images.map(({ latents }) => latents));
     broken = false;
     assert.deepEqual(await alone(batcher, 2), expected[2]);
   });
 
-  test("an error that nobody caught costs no sample, and no step runs twice", async () => {
+  test("an error that nobody caught costs no image, and no step runs twice", async () => {
     const steps = pipeline.schedule({ ...request, numInferenceSteps: 8 });
-    const quiet = sample(0, { steps });
+    const quiet = image(0, { steps });
     await plain.denoise(quiet);
     const wanted = await taken(quiet.latents);
     let failed = 0;
@@ -264,7 +264,7 @@ for (const recordAhead of [false, true]) {
       },
     }));
     const batcher = batcherOf(transformer);
-    const disturbed = sample(0, {
+    const disturbed = image(0, {
       steps,
       onStep: (step) => {
         // A validation error outside any scope: the next submit hears of it.
@@ -276,7 +276,7 @@ for (const recordAhead of [false, true]) {
     assert.equal(failed, 1, "the error was not heard");
   });
 
-  test("an observer of turns that throws ends the samples of that turn, not the loop", async () => {
+  test("an observer of turns that throws ends the images of that turn, not the loop", async () => {
     let turns = 0;
     const batcher = new DenoiseBatcher(gpu, components.transformer, {
       ...options,
@@ -284,7 +284,7 @@ for (const recordAhead of [false, true]) {
         if (++turns === 1) throw new Error("observer failed");
       },
     });
-    const one = sample(0);
+    const one = image(0);
     await assert.rejects(batcher.denoise(one), /observer failed/);
     gpu.destroyTensor(one.latents);
     assert.deepEqual(await alone(batcher, 1), expected[1]);
@@ -299,30 +299,30 @@ for (const recordAhead of [false, true]) {
     ];
     assert.notDeepEqual(single[0], expected[0], "the noise makes no difference");
     const once = noisy.draws[0];
-    const transformer = wrapped((step, { samples }) => ({
+    const transformer = wrapped((step, { images }) => ({
       ...step,
       record: (work) =>
         step.record({
           ...work,
           write: () => {
             work.write();
-            if (samples > 1) throw new Error("failed after the noise was drawn");
+            if (images > 1) throw new Error("failed after the noise was drawn");
           },
         }),
     }));
     const batcher = batcherOf(transformer);
-    const samples = [noisy.sample(0), noisy.sample(1)];
-    await Promise.all(samples.map((one) => batcher.denoise(one)));
-    const values = [await taken(samples[0]!.latents), await taken(samples[1]!.latents)];
+    const images = [noisy.image(0), noisy.image(1)];
+    await Promise.all(images.map((one) => batcher.denoise(one)));
+    const values = [await taken(images[0]!.latents), await taken(images[1]!.latents)];
     assert.deepEqual(values, single);
     assert.equal(noisy.draws[0], once);
     noisy.release();
   });
 
-  test("a step that needs noise from a sample that draws none fails", async () => {
+  test("a step that needs noise from an image that draws none fails", async () => {
     const stochastic = openPipeline(stochasticModel, undefined, { recordAhead });
     const noisy = await studio(stochastic);
-    const one = noisy.sample(0, { drawNoise: undefined });
+    const one = noisy.image(0, { drawNoise: undefined });
     await assert.rejects(stochastic.batcher.denoise(one), /draws none/);
     gpu.destroyTensor(one.latents);
     noisy.release();
@@ -330,8 +330,8 @@ for (const recordAhead of [false, true]) {
   });
 }
 
-Deno.test("no turn runs more samples than it may, and nothing is left behind", () => {
-  assert.ok(loop.turns.every(({ samples }) => samples <= 8));
+Deno.test("no turn runs more images than it may, and nothing is left behind", () => {
+  assert.ok(loop.turns.every(({ images }) => images <= 8));
   assert.equal(gpu.ledger.bytes("requests"), 0);
   release();
 });

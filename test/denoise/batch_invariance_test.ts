@@ -44,7 +44,7 @@ for (const count of [2, 3, 8]) {
     loop.reset(8);
     const results = await Promise.all(list.map((request) => pipeline.generate(request)));
     assert.deepEqual(results.map(pngs), single);
-    assert.ok(loop.turns.some(({ samples }) => samples === count), "no such batch was made");
+    assert.ok(loop.turns.some(({ images }) => images === count), "no such batch was made");
   });
 }
 
@@ -53,8 +53,8 @@ Deno.test("guidance, none, skipped layers, several images and sizes side by side
     loop.reset(maxBatch);
     const results = await Promise.all(requests.map((request) => pipeline.generate(request)));
     assert.deepEqual(results.map(pngs), expected);
-    assert.ok(loop.turns.some(({ samples }) => samples === Math.min(maxBatch, 6)));
-    assert.ok(loop.turns.every(({ samples }) => samples <= maxBatch));
+    assert.ok(loop.turns.some(({ images }) => images === Math.min(maxBatch, 6)));
+    assert.ok(loop.turns.every(({ images }) => images <= maxBatch));
   }
 });
 
@@ -127,7 +127,7 @@ Deno.test("requests that join, leave and give up midway, in random order", async
           if (results[i] === undefined) assert.notEqual(giveUp, undefined);
           else assert.equal(results[i], expected[which], `arrival ${i}, request ${which}`);
         }
-        for (const { samples } of loop.turns) sizes.add(samples);
+        for (const { images } of loop.turns) sizes.add(images);
       },
     ),
     { seed, numRuns: 6 },
@@ -147,7 +147,7 @@ Deno.test("fresh noise at every step: the same bytes in a batch joined midway", 
     { which: 0, after: 0, giveUp: undefined },
   ]);
   assert.deepEqual(results, [single[0], single[1], single[2], undefined, single[0]]);
-  assert.ok(loop.turns.some(({ samples }) => samples > 1));
+  assert.ok(loop.turns.some(({ images }) => images > 1));
 });
 
 Deno.test("everything is given back", () => {

@@ -10,10 +10,10 @@ function run(
   turns = 100,
 ): number {
   for (let i = 0; i < turns; i++) {
-    const samples = limits.limit(tokens);
-    const rows = 2 * samples;
+    const images = limits.limit(tokens);
+    const rows = 2 * images;
     const step = seconds(rows);
-    limits.observe({ samples, rows, tokens, host: 0, exposed: 0, device: step, step });
+    limits.observe({ images, rows, tokens, host: 0, exposed: 0, device: step, step });
   }
   return limits.limit(tokens);
 }
@@ -68,20 +68,20 @@ Deno.test("what was settled on is heard once, and taken by a later process witho
   assert.ok(!limits.isSettled(64));
   assert.equal(run(limits, 64, (rows) => Math.max(8, rows)), 4);
   assert.ok(limits.isSettled(64));
-  assert.deepEqual(heard, [[64, { samples: 4, tried: 8 }]]);
-  assert.deepEqual(limits.report(), [{ tokens: 64, samples: 4, source: "measured" }]);
+  assert.deepEqual(heard, [[64, { images: 4, tried: 8 }]]);
+  assert.deepEqual(limits.report(), [{ tokens: 64, images: 4, source: "measured" }]);
 
-  const later = new BatchLimits({ ...options, known: () => ({ samples: 4, tried: 8 }) });
+  const later = new BatchLimits({ ...options, known: () => ({ images: 4, tried: 8 }) });
   assert.ok(later.isSettled(64));
   assert.equal(run(later, 64, (rows) => rows), 4, "nothing is learnt");
   assert.equal(heard.length, 1);
   later.bound(64, 2);
   assert.equal(later.limit(64), 2, "memory bounds it still");
-  assert.deepEqual(later.report(), [{ tokens: 64, samples: 2, source: "cached" }]);
+  assert.deepEqual(later.report(), [{ tokens: 64, images: 2, source: "cached" }]);
 });
 
 Deno.test("a size that was the largest there was memory for is no end where there is more", () => {
-  const known = () => ({ samples: 4, tried: 4 });
+  const known = () => ({ images: 4, tried: 4 });
   const tight = new BatchLimits({ ceiling: 7, known });
   assert.ok(tight.isSettled(64));
   const roomy = new BatchLimits({ ceiling: 8, known });

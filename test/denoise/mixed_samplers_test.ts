@@ -84,8 +84,8 @@ for (const maxBatch of [8, 3]) {
     shapes.length = 0;
     const results = await Promise.all(jobs.map(({ view, request }) => view.generate(request)));
     assert.deepEqual(results.map(pngs), expected);
-    const mixed = shapes.filter(({ samples, combined }) => combined > 0 && combined < samples);
-    assert.ok(mixed.length > 0, "no turn had plain and other samples");
+    const mixed = shapes.filter(({ images, combined }) => combined > 0 && combined < images);
+    assert.ok(mixed.length > 0, "no turn had plain and other images");
     assert.ok(shapes.some(({ slots, combined }) => slots === 2 && combined > 1));
   });
 }
@@ -107,7 +107,7 @@ Deno.test("samplers that join each other midway, in two orders", async () => {
       results[which] = pngs(result);
     }));
     assert.deepEqual(results, expected);
-    assert.ok(loop.turns.some(({ samples }) => samples > 2));
+    assert.ok(loop.turns.some(({ images }) => images > 2));
   }
 });
 

@@ -101,7 +101,7 @@ Deno.test("what was measured once is taken at once: a restart measures nothing",
   assert.deepEqual(fixed.turns, []);
   await fixed.engine.generate(request);
   assert.deepEqual(fixed.engine.status().tuning!.batches, [
-    { tokens, samples: 2, source: "fixed" },
+    { tokens, images: 2, source: "fixed" },
   ]);
   await fixed.engine.close();
 });
@@ -133,7 +133,7 @@ Deno.test("measuring stays within the memory budget", async () => {
   const plan = await planner.plan(resolved, { maxBatch: 4 });
   const memoryBudget = planner.baseWith(plan) + 4.5 * plan.share;
   const { engine, turns } = await open({ store: memoryStore() }, { gpu, memoryBudget });
-  assert.ok(turns.length > 0 && Math.max(...turns.map(({ samples }) => samples)) <= 4);
+  assert.ok(turns.length > 0 && Math.max(...turns.map(({ images }) => images)) <= 4);
   assert.ok(gpu.ledger.peak <= memoryBudget, `${gpu.ledger.peak} of ${memoryBudget}`);
   assert.equal(gpu.ledger.bytes("requests"), 0);
   await engine.close();
@@ -161,7 +161,7 @@ Deno.test("images of other kernels than the usual are the same alone and in a ba
   for (const each of list) alone.push(sha(await engine.generate(each)));
   const together = await Promise.all(list.map((each) => engine.generate(each)));
   assert.deepEqual(together.map(sha), alone);
-  assert.ok(turns.some(({ samples }) => samples === 3));
+  assert.ok(turns.some(({ images }) => images === 3));
   assert.ok(last.keys.size > 5);
   await engine.close();
 });

@@ -10,7 +10,7 @@ import { BusyError, InvalidRequestError } from "../../src/requests/errors.ts";
 import { FileNotFoundError, FileReadError, WeightsError } from "../../src/weights/errors.ts";
 
 /** One of each. */
-const samples: readonly Error[] = [
+const images: readonly Error[] = [
   new InvalidRequestError("height", "height: wrong"),
   new BusyError("full", 9),
   new ConfigError("transformer/config.json is absent"),
@@ -51,12 +51,12 @@ function seen(error: unknown): unknown {
 }
 
 Deno.test("every class that a worker can throw crosses with all it says", () => {
-  for (const sample of samples) {
+  for (const sample of images) {
     const copy = cross(sample);
     assert.deepEqual(seen(copy), seen(sample), sample.name);
     assert.deepEqual(seen(cross(copy)), seen(sample), `${sample.name} twice`);
   }
-  const names = samples.map((sample) => sample.name).sort();
+  const names = images.map((sample) => sample.name).sort();
   assert.deepEqual(names, Object.keys(wireClasses).sort());
 });
 

@@ -40,7 +40,7 @@ Deno.test("GET /api/status says what was chosen by timing, if anything was", asy
   const tuning = {
     seconds: 1.5,
     kernels: [{ key: "linear 8x8 f16 @4", choice: "wide", source: "cached" as const }],
-    batches: [{ tokens: 64, samples: 4, source: "measured" as const }],
+    batches: [{ tokens: 64, images: 4, source: "measured" as const }],
   };
   await withApp({ engine: { tuning } }, async ({ request }) => {
     const status = await (await request("/api/status")).json();

@@ -117,7 +117,7 @@ async function step(
     height: height / 8,
     width: width / 8,
     contextLength: clipLength + t5Lengths[0]!,
-    samples: images,
+    images: images,
     rows: 2 * images,
     skipRows: images,
     skipLayers: [7, 8, 9],

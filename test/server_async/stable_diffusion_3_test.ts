@@ -16,7 +16,7 @@ Deno.test("requests on views beside each other make the pictures of the pipeline
     const results = await Promise.all(list.map((request) => scoped.generate(request)));
     assert.deepEqual(results.map(pngs), expected);
   }
-  assert.ok(loop.turns.some(({ samples }) => samples > 1), "nothing ran together");
+  assert.ok(loop.turns.some(({ images }) => images > 1), "nothing ran together");
   assert.equal(pipeline.scheduler, scheduler);
   assert.equal(scheduler.numInferenceSteps, undefined);
   assert.equal(pipeline.components, components);

@@ -15,7 +15,7 @@ import type {
   TransformerComponent,
 } from "../../models/sd3/components.ts";
 import type { TransformerConfig } from "../../models/sd3/configs.ts";
-import { movedSamples, moveSamples } from "../moved_samples.ts";
+import { movedLatents, stepLatents } from "../moved_latents.ts";
 import { InvalidRequestError } from "../../requests/errors.ts";
 import type { Graph, GraphKind } from "./graph.ts";
 import { tokenActivations } from "./activations.ts";
@@ -77,9 +77,9 @@ class OnnxTransformer implements TransformerComponent {
     const all = inputs(rows);
     const row = rows === 1 ? all : inputs(1);
     const velocity = tensor([rows, channels, height, width], "velocity");
-    const moved = movedSamples(shape, channels, tensor);
+    const moved = movedLatents(shape, channels, tensor);
     const rec = gpu.record("onnx step");
-    moveSamples(rec, moved, velocity);
+    stepLatents(rec, moved, velocity);
     const program = await rec.finish();
     return {
       inputs: all,

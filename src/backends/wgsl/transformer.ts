@@ -13,7 +13,7 @@ import type { TransformerConfig } from "../../models/sd3/configs.ts";
 import type { MMDiT } from "../../models/sd3/transformer/mmdit.ts";
 import { record, Recorded } from "../../nn/recorded.ts";
 import type { DeclaredWeights } from "../../weights/declared.ts";
-import { movedSamples, moveSamples } from "../moved_samples.ts";
+import { movedLatents, stepLatents } from "../moved_latents.ts";
 
 /** Shapes kept recorded. */
 const textPrograms = 4;
@@ -76,7 +76,7 @@ export class WgslTransformer implements TransformerComponent {
       });
       const main = inputs(rows);
       const skipInputs = skipRows ? inputs(skipRows) : undefined;
-      const moved = movedSamples(shape, channels, rec.input.bind(rec));
+      const moved = movedLatents(shape, channels, rec.input.bind(rec));
       /** In passes of as many rows as the device binds, which changes no row's result. */
       const predict = (io: StepInputs, n: number, skip: readonly number[] = []): Tensor => {
         const most = this.#rowsAtOnce(shape);
@@ -101,7 +101,7 @@ export class WgslTransformer implements TransformerComponent {
         rec.copy(skipped, rowsOf(all, rows, skipRows));
         velocity = all;
       }
-      moveSamples(rec, moved, velocity);
+      stepLatents(rec, moved, velocity);
       return { inputs: main, skipInputs, ...moved };
     });
     return {

@@ -148,9 +148,9 @@ function describeTuning({ seconds, kernels, batches, problem }: TuningReport) {
   return {
     seconds,
     kernels: kernels.map(({ key, choice, source }) => ({ shape: key, kernel: choice, source })),
-    batches: batches.map(({ tokens, samples, source }) => ({
+    batches: batches.map(({ tokens, images, source }) => ({
       tokens,
-      max_batch: samples,
+      max_batch: images,
       source,
     })),
     ...(problem !== undefined && { problem }),

@@ -39,14 +39,14 @@ export interface PreparedText {
   readonly pooled: Tensor;
 }
 
-/** The shape of one step: which programs are recorded and which samples may share one. */
+/** The shape of one step: which programs are recorded and which images may share one. */
 export interface StepShape {
   /** Latent rows and columns. */
   readonly height: number;
   readonly width: number;
   readonly contextLength: number;
   /** Images whose latents this step moves. */
-  readonly samples: number;
+  readonly images: number;
   /** How many of them, the last ones, are moved by a scheduler with noise or a history. */
   readonly combined: number;
   /** Tensors that such a scheduler keeps for each of them. */
@@ -74,7 +74,7 @@ export interface StepInputs {
 export interface StepWork {
   /** Fills the step's tensors by copies. */
   readonly before: (encoder: GPUCommandEncoder) => void;
-  /** Takes the samples out. */
+  /** Takes the images out. */
   readonly after: (encoder: GPUCommandEncoder) => void;
   /** Writes what comes from the host, when the commands are about to run. */
   readonly write: () => void;
@@ -93,11 +93,11 @@ export interface Step {
   readonly inputs: StepInputs;
   /** The rows that are predicted with layers left out. */
   readonly skipInputs?: StepInputs | undefined;
-  /** f32 [samples, C, h, w], updated in place. */
-  readonly samples: Tensor;
-  /** [samples, 7] records of `guidedStep`; rows of `skipInputs` count on from `inputs`'. */
+  /** f32 [images, C, h, w], updated in place. */
+  readonly images: Tensor;
+  /** [images, 7] records of `guidedStep`; rows of `skipInputs` count on from `inputs`'. */
   readonly records: Tensor;
-  /** What the last `combined` samples have beside, see `guidedCombination`. */
+  /** What the last `combined` images have beside, see `guidedCombination`. */
   readonly combined?: {
     /** f32 [combined, 1 + slots, 8] */
     readonly sums: Tensor;

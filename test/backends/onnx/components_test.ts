@@ -50,7 +50,7 @@ async function predict(
       gpu.write(rowsOf(target, i), data.slice(row * size, (row + 1) * size));
     }
   };
-  const result = gpu.createTensor(step.samples.shape, "velocity", "other");
+  const result = gpu.createTensor(step.images.shape, "velocity", "other");
   const commands = await step.record({
     write: () => {
       fill(step.inputs.latents, "latents");
@@ -58,10 +58,10 @@ async function predict(
       fill(step.inputs.context, "prompt_embeds");
       fill(step.inputs.pooled, "pooled_prompt_embeds");
       gpu.write(step.records, takeVelocity(rows.length));
-      gpu.write(step.samples, new Float32Array(step.samples.byteLength / 4));
+      gpu.write(step.images, new Float32Array(step.images.byteLength / 4));
     },
     before: () => {},
-    after: (encoder) => copyTensor(encoder, step.samples, result),
+    after: (encoder) => copyTensor(encoder, step.images, result),
   });
   await commands.submit();
   return await gpu.readFloats(result);
@@ -71,7 +71,7 @@ const shapeOf = (height: number, width: number, rows: number): StepShape => ({
   height,
   width,
   contextLength: 48,
-  samples: rows,
+  images: rows,
   rows,
   skipRows: 0,
   skipLayers: [],

@@ -39,7 +39,7 @@ interface Case {
 const tensor = (gpu: Gpu, ...shape: number[]) => gpu.createTensor(shape, "given", "other");
 
 const step = (changes: Partial<StepShape>) => async (_: Gpu, { transformer }: Components) => {
-  const shape = { height: 16, width: 16, contextLength: 154, samples: 1, rows: 2 };
+  const shape = { height: 16, width: 16, contextLength: 154, images: 1, rows: 2 };
   const whole = { ...shape, combined: 0, slots: 0, skipRows: 0, skipLayers: [], ...changes };
   const nothing = () => {};
   const { record } = await transformer.step(whole);
@@ -58,7 +58,7 @@ const cases: Readonly<Record<string, Case>> = {
     },
   },
   "a step of four images of 256x256 with guidance and noise": {
-    run: step({ height: 32, width: 32, samples: 4, rows: 8, combined: 4 }),
+    run: step({ height: 32, width: 32, images: 4, rows: 8, combined: 4 }),
     atMost: {
       // 32 bytes of each image are the factors of its sum.
       llvmpipe: { passes: 37, dispatches: 126, arena: 42_065_968 },
@@ -66,7 +66,7 @@ const cases: Readonly<Record<string, Case>> = {
     },
   },
   "a step of four images of 256x256 with guidance, of which two have a history": {
-    run: step({ height: 32, width: 32, samples: 4, rows: 8, combined: 2, slots: 2 }),
+    run: step({ height: 32, width: 32, images: 4, rows: 8, combined: 2, slots: 2 }),
     atMost: {
       llvmpipe: { passes: 37, dispatches: 127, arena: 42_197_104 },
       gpu: { passes: 2, dispatches: 121, arena: 20_027_696 },

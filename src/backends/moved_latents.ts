@@ -5,20 +5,20 @@ import type { Step, StepShape } from "../models/sd3/components.ts";
 import { guidedCombination, wordsPerSum } from "../ops/guided_combination.ts";
 import { guidedStep, wordsPerStep } from "../ops/guided_step.ts";
 
-/** The tensors of a step that hold samples and say what becomes of them. */
-export type MovedSamples = Pick<Step, "samples" | "records" | "combined">;
+/** The tensors of a step that hold images and say what becomes of them. */
+export type MovedLatents = Pick<Step, "images" | "records" | "combined">;
 
-export function movedSamples(
-  { samples: count, combined, slots, height, width }: StepShape,
+export function movedLatents(
+  { images: count, combined, slots, height, width }: StepShape,
   channels: number,
   alloc: (shape: readonly number[], label: string, dtype?: DType) => Tensor,
-): MovedSamples {
+): MovedLatents {
   const latents = [channels, height, width];
-  const samples = alloc([count, ...latents], "samples");
+  const images = alloc([count, ...latents], "images");
   const records = alloc([count, wordsPerStep], "records", "u32");
-  if (combined === 0) return { samples, records };
+  if (combined === 0) return { images, records };
   return {
-    samples,
+    images,
     records,
     combined: {
       sums: alloc([combined, 1 + slots, wordsPerSum], "sums"),
@@ -28,14 +28,14 @@ export function movedSamples(
   };
 }
 
-/** Guidance and the scheduler's step; plain samples never meet the kernel of the others. */
-export function moveSamples(
+/** Guidance and the scheduler's step; plain images never meet the kernel of the others. */
+export function stepLatents(
   rec: Recorder,
-  { samples: latents, records: steps, combined }: MovedSamples,
+  { images: latents, records: steps, combined }: MovedLatents,
   velocity: Tensor,
 ): void {
-  const samples = latents.shape[0]! - (combined?.noise.shape[0] ?? 0);
+  const images = latents.shape[0]! - (combined?.noise.shape[0] ?? 0);
   const common = { latents, velocity, steps, label: "step" };
-  if (samples > 0) guidedStep(rec, { ...common, samples });
+  if (images > 0) guidedStep(rec, { ...common, samples: images });
   if (combined) guidedCombination(rec, { ...common, ...combined });
 }
