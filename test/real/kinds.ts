@@ -2,6 +2,7 @@
  * The adapters for which a model records the same commands: they agree in all that a recording
  * depends on, and one recording serves them all.
  */
+import { ownFamily } from "../../src/gpu/adapter.ts";
 import type { DeviceModel } from "../../src/gpu/dry_device.ts";
 import {
   type AdapterProfile,
@@ -21,21 +22,31 @@ const deciding = ["maxStorageBufferBindingSize"] as const;
 /** On software adapters, which read textures. */
 const decidingTextures = ["maxTextureDimension2D"] as const;
 
+/** Adapters with the kernels made for them, and software adapters with the GPUs' as well. */
+function* families() {
+  for (const [name, profile] of Object.entries(adapterProfiles)) {
+    const own = ownFamily(profile.adapter);
+    yield { name, profile, family: own };
+    if (own === "software") yield { name: `${name} as a GPU`, profile, family: "gpu" as const };
+  }
+}
+
 export function kindsOfAdapters(): Kind[] {
-  const groups = Map.groupBy(Object.entries(adapterProfiles), ([, { adapter, limits }]) => {
-    const { isSoftware, description } = adapter;
+  const groups = Map.groupBy(families(), ({ profile: { adapter, limits }, family }) => {
+    const isSoftware = family === "software";
     const names = isSoftware ? [...deciding, ...decidingTextures] : deciding;
-    const isTextured = isSoftware && /llvmpipe/.test(description);
-    return JSON.stringify([isSoftware, isTextured, names.map((name) => limits[name])]);
+    const isTextured = isSoftware && /llvmpipe/.test(adapter.description);
+    return JSON.stringify([family, isTextured, names.map((name) => limits[name])]);
   });
-  return [...groups.values()].map((profiles) => ({
-    name: profiles.map(([name]) => name).join(", "),
-    profiles,
+  return [...groups.values()].map((members) => ({
+    name: members.map(({ name }) => name).join(", "),
+    profiles: members.map(({ name, profile }) => [name, profile] as const),
     like: {
       // Features add kernels to choose from and take none away.
-      adapter: profiles.find(([, { adapter }]) => adapter.shaderF16)?.[1].adapter ??
-        profiles[0]![1].adapter,
-      limits: least(profiles.map(([, { limits }]) => limits)) as unknown as GPUSupportedLimits,
+      adapter: (members.find(({ profile }) => profile.adapter.shaderF16) ?? members[0]!).profile
+        .adapter,
+      family: members[0]!.family,
+      limits: least(members.map(({ profile }) => profile.limits)) as unknown as GPUSupportedLimits,
     },
   }));
 }
