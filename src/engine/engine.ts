@@ -17,7 +17,8 @@ import { BatchLimits } from "../denoise/batch_limits.ts";
 import { tryBatches } from "./batch_trial.ts";
 import { BusyError, InvalidRequestError } from "../requests/errors.ts";
 import { loadModel, type OnnxBackend } from "../backends/load.ts";
-import { type MemoryPlan, MemoryPlanner } from "./memory_planner.ts";
+import { openPlanner } from "./memory_budget.ts";
+import type { MemoryPlan, MemoryPlanner } from "./memory_planner.ts";
 import { describeModel } from "../models/mod.ts";
 import { networks } from "../models/sd3/networks.ts";
 import type { RequestRules } from "../requests/model_info.ts";
@@ -62,7 +63,12 @@ const defaultWaiting = 64;
 /** What requests may add to the weights where no budget is given. */
 const defaultHeadroom = 8 * 2 ** 30;
 
-/** Opens a device, loads the model in `source` and waits for requests. */
+/**
+ * Opens a device, loads the model in `source` and waits for requests.
+ * @throws {ConfigError} if there is no such model, or it is of a kind that cannot be used
+ * @throws {WeightsError} listing everything wrong with its weights
+ * @throws {OutOfDeviceMemoryError} if it cannot fit the budget, saying what would
+ */
 export async function openEngine(source: FileSource, options: EngineOptions = {}): Promise<Engine> {
   let tuning: Tuning | undefined;
   const limits = new BatchLimits({
@@ -78,6 +84,7 @@ export async function openEngine(source: FileSource, options: EngineOptions = {}
   const model = { ...described, info: { ...described.info, skipsLayers: backend === "wgsl" } };
   const gpu = options.gpu ?? await openGpu();
   try {
+    const planner = await openPlanner(model, gpu, { ...options, backends });
     if (options.tuning) {
       tuning = await Tuning.open(gpu, model, {
         ...options.tuning,
@@ -100,7 +107,6 @@ export async function openEngine(source: FileSource, options: EngineOptions = {}
         options.onTurn?.(turn);
       },
     });
-    const planner = await MemoryPlanner.open(model, gpu, { ...options, backends });
     const engine = new LocalEngine(gpu, pipeline, planner, limits, tuning, {
       ...options,
       backends,
