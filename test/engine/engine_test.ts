@@ -96,7 +96,8 @@ Deno.test("fifty requests, cancelled and failed ones among them, leave nothing b
   assert.equal(gpu.ledger.bytes("cache"), 0);
   // Programs of batch shapes that the first burst happened not to make may have come.
   assert.ok(gpu.ledger.count - count <= 4 && gpu.ledger.total - bytes <= 4 * 2 ** 16);
-  assert.deepEqual(engine.status().requests, { total: 52, active: 0, waiting: 0 });
+  // One of each burst, of a width that is refused before it runs, is not counted.
+  assert.deepEqual(engine.status().requests, { total: 50, active: 0, waiting: 0 });
   const after = await fingerprint(gpu, weights);
   // Tables that are made at first use may have come.
   assert.deepEqual(after.slice(0, before.length), before, "a request changed the weights");
