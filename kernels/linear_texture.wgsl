@@ -9,7 +9,7 @@
 //         rounded up to 4 are written
 // params  sizes: k8 eights of k, the rows of this pass, which begins at row first_row of all;
 //         rows_per_sample says which sample a row belongs to; offsets, strides and y_column are
-//         multiples of 4; activation: 0 none, 1 gelu tanh, 2 gelu, 3 quick gelu, 4 silu
+//         multiples of 4; activation: 0 none, 1 gelu tanh, 2 quick gelu, 3 silu
 //
 // Specialise: THREAD_M x THREAD_N outputs an invocation.
 // Grid: 16 invocations a workgroup, side by side over columns, four neighbours each; workgroups:
@@ -119,30 +119,10 @@ fn activate(v: vec4f) -> vec4f {
     return 0.5 * v * (1.0 + tanh(t));
   }
   if (params.activation == 2u) {
-    return 0.5 * v * (1.0 + erf(0.7071067812 * v));
-  }
-  if (params.activation == 3u) {
     return v / (1.0 + exp(min(-1.702 * v, vec4f(80.0))));
   }
-  if (params.activation == 4u) {
+  if (params.activation == 3u) {
     return v / (1.0 + exp(min(-v, vec4f(80.0))));
   }
   return v;
-}
-
-// Rational minimax approximation over [-4, 4] (Eigen's generic_fast_erf_float): a few ulp.
-fn erf(v: vec4f) -> vec4f {
-  let t = clamp(v, vec4f(-4.0), vec4f(4.0));
-  let q = t * t;
-  var top = fma(q, vec4f(-2.72614225801306e-10), vec4f(2.77068142495902e-08));
-  top = fma(q, top, vec4f(-2.10102402082508e-06));
-  top = fma(q, top, vec4f(-5.69250639462346e-05));
-  top = fma(q, top, vec4f(-7.34990630326855e-04));
-  top = fma(q, top, vec4f(-2.95459980854025e-03));
-  top = fma(q, top, vec4f(-1.60960333262415e-02));
-  var bottom = fma(q, vec4f(-1.45660718464996e-05), vec4f(-2.13374055278905e-04));
-  bottom = fma(q, bottom, vec4f(-1.68282697438203e-03));
-  bottom = fma(q, bottom, vec4f(-7.37332916720468e-03));
-  bottom = fma(q, bottom, vec4f(-1.42647390514189e-02));
-  return t * top / bottom;
 }

@@ -44,6 +44,15 @@ for (const file of files) {
   });
 }
 
+Deno.test("the kernels of one op apply activations in the same words", () => {
+  const bodies = files.filter((file) => file.startsWith("linear_")).map((file) => {
+    const source = Deno.readTextFileSync(new URL(file, folder));
+    return source.match(/^fn activate\([^]*?^}/m)?.[0];
+  });
+  assert.ok(bodies.length > 1 && bodies[0]);
+  assert.equal(new Set(bodies).size, 1);
+});
+
 async function assertValid(kernel: Kernel, form: Specialisation): Promise<void> {
   const constants = Object.fromEntries(
     Object.entries(form.override ?? {}).map(([key, value]) => [key, Number(value)]),

@@ -1,5 +1,5 @@
 /** Memory of a device: buffers, textures and tensors, each with an owner in the ledger. */
-import { type DeviceLostError, OutOfDeviceMemoryError } from "./errors.ts";
+import { DeviceLostError, OutOfDeviceMemoryError } from "./errors.ts";
 import { Ledger, type Owner } from "./ledger.ts";
 import { bytesPerElement, type DType, elements, type Tensor } from "./tensor.ts";
 
@@ -26,18 +26,34 @@ export class Allocator {
   readonly queue: GPUQueue;
   readonly limits: GPUSupportedLimits;
   readonly ledger = new Ledger();
-  /** Set when the device is gone. */
-  protected lostError: DeviceLostError | undefined;
+  /** Settles when the device is gone. */
+  readonly lost: Promise<DeviceLostError>;
+  #lost: DeviceLostError | undefined;
   #absent: Tensor | undefined;
 
   constructor(device: GPUDevice) {
     this.device = device;
     this.queue = device.queue;
     this.limits = device.limits;
+    this.lost = device.lost.then(({ reason, message }) => {
+      this.#lost = new DeviceLostError(`The GPU device was lost (${reason}): ${message}`);
+      return this.#lost;
+    });
+  }
+
+  /** @throws DeviceLostError if the device is gone */
+  assertAlive(): void {
+    if (this.#lost) throw this.#lost;
+  }
+
+  /** Frees the device and everything on it. */
+  destroy(): void {
+    this.#lost ??= new DeviceLostError("The GPU device was destroyed");
+    this.device.destroy();
   }
 
   createBuffer({ label, size, owner, usage }: BufferRequest): GPUBuffer {
-    if (this.lostError) throw this.lostError;
+    this.assertAlive();
     if (size > this.limits.maxBufferSize) {
       throw new OutOfDeviceMemoryError(
         `${label}: ${size} bytes exceed the device's largest buffer (${this.limits.maxBufferSize})`,
@@ -59,7 +75,7 @@ export class Allocator {
 
   /** A texture of 16 bytes a texel, to copy into and to read from kernels. */
   createTexture({ label, width, height, format, owner }: TextureRequest): GPUTexture {
-    if (this.lostError) throw this.lostError;
+    this.assertAlive();
     const texture = this.device.createTexture({
       label,
       format,

@@ -2,12 +2,7 @@
 import { type AdapterSummary, type KernelFamily, ownFamily, summarise } from "./adapter.ts";
 import { Allocator } from "./allocator.ts";
 import { Arena } from "./arena.ts";
-import {
-  DeviceLostError,
-  DeviceUnavailableError,
-  KernelError,
-  OutOfDeviceMemoryError,
-} from "./errors.ts";
+import { DeviceUnavailableError, KernelError, OutOfDeviceMemoryError } from "./errors.ts";
 import { PipelineCache } from "./pipelines.ts";
 import type { Program } from "./program.ts";
 import { Recorder, type RecordingDevice } from "./recorder.ts";
@@ -72,8 +67,6 @@ export class Gpu extends Allocator implements RecordingDevice {
    * a buffer at several times the cost of a texel.
    */
   readonly prefersTextures: boolean;
-  /** Settles when the device is gone. */
-  readonly lost: Promise<DeviceLostError>;
   /** An error that no scope caught; the next `submit` reports it and does nothing else. */
   #stray: Error | undefined;
 
@@ -90,10 +83,6 @@ export class Gpu extends Allocator implements RecordingDevice {
     this.arena = new Arena(this);
     this.prefersTextures = family === "software" &&
       (!adapter.isSoftware || /llvmpipe/i.test(adapter.description));
-    this.lost = device.lost.then(({ reason, message }) => {
-      this.lostError = new DeviceLostError(`The GPU device was lost (${reason}): ${message}`);
-      return this.lostError;
-    });
     device.addEventListener?.("uncapturederror", (event) => {
       this.#stray ??= asError((event as GPUUncapturedErrorEvent).error);
       event.preventDefault();
@@ -102,7 +91,7 @@ export class Gpu extends Allocator implements RecordingDevice {
 
   /** Starts a recording; its pipelines and memory are this device's. */
   record(label: string): Recorder {
-    if (this.lostError) throw this.lostError;
+    this.assertAlive();
     return new Recorder(this, label);
   }
 
@@ -146,7 +135,7 @@ export class Gpu extends Allocator implements RecordingDevice {
 
   /** Runs `work` and rejects with the GPU errors it caused, typed and labelled. */
   async scope<T>(label: string, work: () => T): Promise<T> {
-    if (this.lostError) throw this.lostError;
+    this.assertAlive();
     // Before the work: what rejects here has not been executed, and may be tried again.
     if (this.#stray) {
       const stray = this.#stray;
@@ -163,7 +152,7 @@ export class Gpu extends Allocator implements RecordingDevice {
       thrown = error ?? new Error(`${label} failed`);
     }
     const popped = await Promise.all(filters.map(() => this.device.popErrorScope()));
-    if (this.lostError) throw this.lostError;
+    this.assertAlive();
     if (thrown !== undefined) throw thrown;
     const error = popped.find((e) => e !== null);
     if (error) throw asError(error, label);
@@ -178,7 +167,7 @@ export class Gpu extends Allocator implements RecordingDevice {
   /** Resolves when everything submitted so far has been executed. */
   async idle(): Promise<void> {
     await this.queue.onSubmittedWorkDone();
-    if (this.lostError) throw this.lostError;
+    this.assertAlive();
   }
 
   /** Bytes of a tensor, after everything submitted so far. */
@@ -201,7 +190,8 @@ export class Gpu extends Allocator implements RecordingDevice {
       } catch (error) {
         // The mapping may be refused a moment before the device says that it is lost.
         await new Promise((resolve) => setTimeout(resolve));
-        throw this.lostError ?? error;
+        this.assertAlive();
+        throw error;
       }
       return staging.getMappedRange(0, size).slice(0);
     } finally {
@@ -216,12 +206,6 @@ export class Gpu extends Allocator implements RecordingDevice {
     return tensor.dtype === "f16"
       ? Float32Array.from(new Float16Array(bytes, 0, count))
       : new Float32Array(bytes, 0, count);
-  }
-
-  /** Frees the device and everything on it. */
-  destroy(): void {
-    this.lostError ??= new DeviceLostError("The GPU device was destroyed");
-    this.device.destroy();
   }
 }
 

@@ -1,6 +1,6 @@
 import type { Recorder } from "../gpu/recorder.ts";
 import type { PerSample, Tensor } from "../gpu/tensor.ts";
-import type { Activation } from "../ops/linear.ts";
+import type { Activation } from "../ops/support/activations.ts";
 import type { DeclaredWeights } from "../weights/declared.ts";
 import { Linear } from "./linear.ts";
 

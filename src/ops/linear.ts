@@ -1,17 +1,15 @@
 import type { Recorder } from "../gpu/recorder.ts";
 import { blockValues } from "../gpu/quantized.ts";
 import { elements, type PerSample, reshape, rowStride, type Tensor } from "../gpu/tensor.ts";
+import { activation as activate } from "./activation.ts";
 import { add } from "./add.ts";
+import { type Activation, fused } from "./support/activations.ts";
 import { usesOf } from "./support/kernel_use.ts";
 import type { LinearVariant } from "./support/linear_variant.ts";
 import { linearTexture } from "./software/linear_texture.ts";
 import { likelyVariants, variants } from "./linear_variants.ts";
 import { type Matrix, type MatrixPart, weightDType } from "./support/matrix.ts";
 import { resizeRows } from "./resize_rows.ts";
-
-/** Order: the kernels' `activation`. */
-export const activations = ["none", "gelu_tanh", "gelu", "quick_gelu", "silu"] as const;
-export type Activation = typeof activations[number];
 
 export const linearUses = usesOf(variants);
 
@@ -48,9 +46,14 @@ export function linear(rec: Recorder, options: LinearOptions): Tensor {
   const rowsPerSample = rows / (x.shape[0] ?? 1);
 
   if (into && (n !== columns || activation !== "none")) {
-    const result = linear(rec, { x, weight, bias, activation, label, variant: options.variant });
+    const { variant } = options;
+    const result = linear(rec, { x, weight, bias, activation, label, variant });
     add(rec, { x: result, into, gate, label });
     return into;
+  }
+  if (activation === "gelu") {
+    const product = linear(rec, { ...options, activation: "none" });
+    return activate(rec, { x: product, kind: activation, label });
   }
   // Rows of x, weights and bias are read four or eight values at a time.
   const widened = (tensor: Tensor, width: number, wanted: number, name: string) => {
@@ -79,7 +82,7 @@ export function linear(rec: Recorder, options: LinearOptions): Tensor {
         has_bias: Number(bias !== undefined),
         has_gate: Number(gate !== undefined),
         accumulate: Number(into !== undefined),
-        activation: activations.indexOf(activation),
+        activation: fused.indexOf(activation),
       },
       label,
     });
@@ -115,7 +118,7 @@ export function linear(rec: Recorder, options: LinearOptions): Tensor {
         has_gate: Number(gate !== undefined),
         accumulate: Number(into !== undefined),
         lanes_n: lanesN,
-        activation: activations.indexOf(activation),
+        activation: fused.indexOf(activation),
       },
       grid: [groupsM, groupsN],
     });

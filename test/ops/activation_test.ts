@@ -1,12 +1,12 @@
 import assert from "node:assert/strict";
-import { type Activation, activation } from "../../src/ops/activation.ts";
+import { activation } from "../../src/ops/activation.ts";
 import { assertClose, gpu, input, random, run } from "../gpu.ts";
 import { activation as reference } from "../reference/activation.ts";
 import { tolerance } from "../tolerance.ts";
 
 const label = "test";
 
-for (const kind of ["silu", "gelu", "gelu_tanh", "quick_gelu"] as const) {
+for (const kind of ["silu", "gelu"] as const) {
   for (const shape of [[1], [255], [256], [3, 257], [2, 5, 64]]) {
     Deno.test(`activation ${kind} [${shape}]`, async () => {
       const x = random(shape.reduce((a, b) => a * b), 1, 6);
@@ -36,9 +36,8 @@ Deno.test("activation of a value does not depend on what is around it", async ()
 
 Deno.test("activation refuses halves and words", () => {
   const x = gpu.createTensor([8], "ids", "other", "u32");
-  const kind: Activation = "silu";
   assert.throws(
-    () => activation(gpu.record("misshapen"), { x, kind, label }),
+    () => activation(gpu.record("misshapen"), { x, kind: "silu", label }),
     /x \(ids\) is u32 \[8\], wanted f32/,
   );
 });

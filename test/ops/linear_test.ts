@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import type { Tensor } from "../../src/gpu/tensor.ts";
-import { activations, linear } from "../../src/ops/linear.ts";
+import { linear } from "../../src/ops/linear.ts";
+import { activations } from "../../src/ops/support/activations.ts";
 import { type Matrix, matrixOf } from "../../src/ops/support/matrix.ts";
 import { assertClose, gpu, input, matrix, random, run } from "../gpu.ts";
 import { linearReference } from "../reference/linear.ts";

@@ -1,6 +1,7 @@
 /** Weights in textures against weights in buffers: the same bits, since every output is one chain. */
 import assert from "node:assert/strict";
-import { activations, linear } from "../../src/ops/linear.ts";
+import { linear } from "../../src/ops/linear.ts";
+import { activations } from "../../src/ops/support/activations.ts";
 import type { Matrix } from "../../src/ops/support/matrix.ts";
 import { assertClose, gpu, input, matrix, random, run, weightTexture } from "../gpu.ts";
 import { linearReference } from "../reference/linear.ts";

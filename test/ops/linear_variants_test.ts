@@ -1,7 +1,8 @@
 import assert from "node:assert/strict";
 import { Gpu } from "../../src/gpu/device.ts";
 import type { Recorder } from "../../src/gpu/recorder.ts";
-import { activations, linear, type LinearOptions } from "../../src/ops/linear.ts";
+import { linear, type LinearOptions } from "../../src/ops/linear.ts";
+import { activations } from "../../src/ops/support/activations.ts";
 import { likelyVariants } from "../../src/ops/linear_variants.ts";
 import { assertClose, copyOf, gpu, input, matrix, random, run as runOn } from "../gpu.ts";
 import { linearReference } from "../reference/linear.ts";

@@ -1,4 +1,6 @@
-import type { Activation } from "../../src/ops/activation.ts";
+import type { activations } from "../../src/ops/support/activations.ts";
+
+type Activation = Exclude<typeof activations[number], "none">;
 
 const functions: Record<Activation, (x: number) => number> = {
   silu: (x) => x / (1 + Math.exp(-x)),
