@@ -41,7 +41,7 @@ export class Allocator {
     });
   }
 
-  /** @throws DeviceLostError if the device is gone */
+  /** @throws {DeviceLostError} when the device is gone */
   assertAlive(): void {
     if (this.#lost) throw this.#lost;
   }
