@@ -6,6 +6,7 @@ import { Command, Option } from "commander";
 import { addRequestOptions, number, requestOptions } from "./cli/request_options.ts";
 import { ensureAdapter, prepareAdapter } from "./adapter.ts";
 import { addSynthesise } from "./cli/synthesise.ts";
+import { type KernelChoice, kernelChoices } from "./src/gpu/adapter.ts";
 import { DeviceLostError, DeviceUnavailableError } from "./src/gpu/errors.ts";
 import { encodePng } from "./src/image/png.ts";
 import { ConfigError } from "./src/models/errors.ts";
@@ -48,6 +49,7 @@ interface EngineFlags {
   readonly model: string;
   readonly backend: BackendChoice;
   readonly weights: WeightType;
+  readonly kernels: KernelChoice;
   readonly tuningFile: string;
   readonly install: boolean;
 }
@@ -65,6 +67,9 @@ const backendOption = () =>
 const weightsOption = () =>
   new Option("--weights <type>", "weights in GPU memory: as stored, or quantised")
     .choices([...weightTypes]).default("auto");
+const kernelsOption = () =>
+  new Option("--kernels <family>", "kernels made for GPUs or for software adapters")
+    .choices([...kernelChoices]).default("auto").env("KERNELS");
 const tuningFileOption = () =>
   new Option("--tuning-file <file>", "where measured choices are kept")
     .default(".cache/tuning.json").env("TUNING_FILE");
@@ -78,7 +83,8 @@ const generateCommand = program.command("generate")
   .argument("<prompt>")
   .option("--model <dir>", "model in the diffusers layout", defaultModel)
   .addOption(backendOption())
-  .addOption(weightsOption());
+  .addOption(weightsOption())
+  .addOption(kernelsOption());
 // The prompt is the argument.
 addRequestOptions(generateCommand, rows.map(({ name }) => name).filter((name) => name !== "prompt"))
   .option("--output <file>", "several images: -1, -2, ... before the ending", "image.png")
@@ -98,7 +104,8 @@ const tuneCommand = program.command("tune")
   .description("Time kernels and batch sizes on this adapter, for later generating and serving.")
   .option("--model <dir>", "model in the diffusers layout", defaultModel)
   .addOption(backendOption())
-  .addOption(weightsOption());
+  .addOption(weightsOption())
+  .addOption(kernelsOption());
 addRequestOptions(tuneCommand, ["height", "width", "maxSequenceLength"])
   .option(
     "--seconds <n>",
@@ -138,7 +145,7 @@ async function generate(prompt: string, flags: GenerateFlags): Promise<void> {
   const source = await openModel(flags.model);
   if (flags.dryRun) {
     const profile = flags.profile && adapterProfiles[flags.profile];
-    const options = { weightType: flags.weights, profile };
+    const options = { weightType: flags.weights, profile, kernels: flags.kernels };
     console.log(JSON.stringify(await dryRun(source, request, options), null, 2));
     return;
   }
@@ -187,6 +194,7 @@ async function open(
     ...prepareAdapter(),
     backend: flags.backend,
     weightType: flags.weights,
+    kernels: flags.kernels,
     // Loaded when it is wanted only: onnxruntime is large.
     onnx: flags.backend === "wgsl" ? undefined : await import("./src/backends/onnx/load.ts"),
     tuning: tuning && { ...tuning, store: textFile(flags.tuningFile) },

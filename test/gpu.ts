@@ -5,10 +5,11 @@ import { Gpu, openGpu } from "../src/gpu/device.ts";
 import type { Recorder } from "../src/gpu/recorder.ts";
 import type { Tensor } from "../src/gpu/tensor.ts";
 import { texelColumns } from "../src/weights/parameter.ts";
+import { chosen } from "./chosen_kernels.ts";
 import { nmse } from "./tolerance.ts";
 
 prepareAdapter();
-export const gpu: Gpu = await openGpu();
+export const gpu: Gpu = await openGpu(chosen);
 
 /** Seeded numbers in (-scale, scale): the same on every machine. */
 export function random(count: number, seed = 1, scale = 1): Float32Array<ArrayBuffer> {

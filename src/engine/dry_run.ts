@@ -1,4 +1,5 @@
 /** What a request would do, without a GPU: parameters, token ids, schedule, memory. */
+import type { KernelChoice } from "../gpu/adapter.ts";
 import type { DeviceModel } from "../gpu/dry_device.ts";
 import { type AdapterProfile, asDevice } from "../gpu/profiles.ts";
 import type { WeightType } from "../weights/weight_type.ts";
@@ -18,6 +19,8 @@ export interface DryRunOptions {
   readonly weightType?: WeightType | undefined;
   /** The adapter to plan for; default: limits as GPUs offer them, and no bound to memory. */
   readonly profile?: AdapterProfile | undefined;
+  /** Which family of kernels would run. Default: `auto`, the one made for the adapter. */
+  readonly kernels?: KernelChoice | undefined;
 }
 
 /**
@@ -31,7 +34,7 @@ export interface DryRunOptions {
 export async function dryRun(
   source: FileSource,
   request: GenerateRequest,
-  { weightType = "auto", profile }: DryRunOptions = {},
+  { weightType = "auto", profile, kernels }: DryRunOptions = {},
 ) {
   const model = await describeModel(source);
   const resolved = resolveRequest(request, { model: model.info, limits: defaultRequestLimits });
@@ -50,7 +53,7 @@ export async function dryRun(
     resolved.negativePrompt3,
   ]);
   const steps = scheduleSteps(model, resolved);
-  const memory = await planned(model, resolved, { steps, weightType, profile });
+  const memory = await planned(model, resolved, { steps, weightType, profile, kernels });
   return {
     model: model.info.name,
     ...(model.info.variant && { variant: model.info.variant }),
@@ -73,7 +76,7 @@ export async function dryRun(
 async function planned(
   model: ModelDescription,
   request: ResolvedRequest,
-  { steps, weightType, profile }: DryRunOptions & Pick<PlanOptions, "steps">,
+  { steps, weightType, profile, kernels = "auto" }: DryRunOptions & Pick<PlanOptions, "steps">,
 ) {
   const backends = chooseBackends(await inspectDirectory(model.source), "auto");
   const plan = async (like: DeviceModel) => {
@@ -88,7 +91,7 @@ async function planned(
     const workspace = total - weights - arena - plan.share;
     return { weights, arena, workspace, request: plan.share, total };
   };
-  const device = asDevice(profile);
+  const device = { ...asDevice(profile), ...(kernels !== "auto" && { family: kernels }) };
   const available = profile?.memory ?? null;
   try {
     const memory = await plan(device);

@@ -2,7 +2,7 @@
  * A model on a device, answering requests: what the server's worker, the page's worker and the
  * command line open. Admission by memory happens here, so that no caller can forget it.
  */
-import type { AdapterSummary } from "../gpu/adapter.ts";
+import type { AdapterSummary, KernelChoice } from "../gpu/adapter.ts";
 import { type Gpu, openGpu } from "../gpu/device.ts";
 import {
   type BackendChoice,
@@ -38,6 +38,8 @@ import type { GenerateRequest, ResolvedRequest } from "../requests/types.ts";
 export interface EngineOptions extends Omit<PipelineOptions, "maxBatch"> {
   /** An open device; the engine takes it over. Default: a new one. */
   readonly gpu?: Gpu | undefined;
+  /** Which family of kernels a new device runs. Default: `auto`, the one made for its adapter. */
+  readonly kernels?: KernelChoice | undefined;
   /** What runs the networks. Default: `auto` where `onnx` is given, else `wgsl`. */
   readonly backend?: BackendChoice | undefined;
   /** The second backend, `src/backends/onnx/load.ts`. */
@@ -82,7 +84,7 @@ export async function openEngine(source: FileSource, options: EngineOptions = {}
   const backends = chooseBackends(await inspectDirectory(source), choice);
   const backend = backends.get("transformer");
   const model = { ...described, info: { ...described.info, skipsLayers: backend === "wgsl" } };
-  const gpu = options.gpu ?? await openGpu();
+  const gpu = options.gpu ?? await openGpu({ kernels: options.kernels });
   try {
     const planner = await openPlanner(model, gpu, { ...options, backends });
     if (options.tuning) {
@@ -257,6 +259,7 @@ class LocalEngine implements Engine {
         [...this.#backends].map(([network, kind]) => [networks[network].name, kind]),
       ),
       weightType: this.#weightType,
+      kernels: this.#gpu.family,
       memory: {
         weights: ledger.bytes("weights"),
         arena: ledger.bytes("arena") + ledger.bytes("other"),

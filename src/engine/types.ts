@@ -124,6 +124,8 @@ export interface EngineStatus extends RequestRules {
   readonly backends?: Readonly<Record<string, string>> | undefined;
   /** What the weights were asked to be in GPU memory: "auto", "f32", "q8_0" or "q4_0". */
   readonly weightType?: string | undefined;
+  /** Which family of kernels runs: "gpu" or "software". */
+  readonly kernels?: string | undefined;
   readonly memory: MemoryReport;
   readonly adapter: AdapterReport;
   readonly requests: RequestCounts;

@@ -18,6 +18,10 @@ export interface AdapterSummary {
  */
 export type KernelFamily = "gpu" | "software";
 
+/** What may be asked for: the adapter's own family (`auto`), or one whatever the adapter. */
+export const kernelChoices = ["auto", "gpu", "software"] as const;
+export type KernelChoice = (typeof kernelChoices)[number];
+
 export function ownFamily({ isSoftware }: AdapterSummary): KernelFamily {
   return isSoftware ? "software" : "gpu";
 }

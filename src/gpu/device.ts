@@ -1,5 +1,11 @@
 /** The device and what lives as long as it: its memory, queue, pipelines and arena. */
-import { type AdapterSummary, type KernelFamily, ownFamily, summarise } from "./adapter.ts";
+import {
+  type AdapterSummary,
+  type KernelChoice,
+  type KernelFamily,
+  ownFamily,
+  summarise,
+} from "./adapter.ts";
 import { Allocator } from "./allocator.ts";
 import { Arena } from "./arena.ts";
 import { DeviceUnavailableError, KernelError, OutOfDeviceMemoryError } from "./errors.ts";
@@ -28,13 +34,13 @@ const wantedLimits = [
 export interface GpuOptions {
   /** Default: this runtime's. */
   readonly api?: GPU | undefined;
-  /** Default: the adapter's own. */
-  readonly family?: KernelFamily | undefined;
+  /** Which family of kernels runs on it. Default: `auto`, the adapter's own. */
+  readonly kernels?: KernelChoice | undefined;
 }
 
 /** Opens a device with the adapter's own limits. */
 export async function openGpu(
-  { api = globalThis.navigator?.gpu, family }: GpuOptions = {},
+  { api = globalThis.navigator?.gpu, kernels = "auto" }: GpuOptions = {},
 ): Promise<Gpu> {
   const adapter = await api?.requestAdapter({ powerPreference: "high-performance" });
   if (!adapter) {
@@ -52,7 +58,7 @@ export async function openGpu(
     requiredLimits,
   });
   const summary = summarise(adapter.info, device.features.has("shader-f16"));
-  return new Gpu(device, summary, family);
+  return new Gpu(device, summary, kernels === "auto" ? undefined : kernels);
 }
 
 export class Gpu extends Allocator implements RecordingDevice {

@@ -19,7 +19,14 @@ import { errorFields, type Logger } from "./log.ts";
 export interface EngineOptions extends
   Pick<
     ServerConfig,
-    "model" | "backend" | "weights" | "gpuMemory" | "maxBatch" | "tune" | "tuningFile"
+    | "model"
+    | "backend"
+    | "weights"
+    | "kernels"
+    | "gpuMemory"
+    | "maxBatch"
+    | "tune"
+    | "tuningFile"
   > {
   /** Bits of the SIMD vectors that the driver was asked for. */
   readonly vectorBits?: number | undefined;
@@ -44,11 +51,11 @@ export function startEngine(
   log: Logger,
   vectorBits?: number,
 ): Promise<SupervisedEngine> {
-  const { model, backend, weights, gpuMemory, maxBatch, tune, tuningFile } = config;
+  const { model, backend, weights, kernels, gpuMemory, maxBatch, tune, tuningFile } = config;
   const { maxSize, maxSteps, maxImages, maxPromptLength } = config;
   const maxWaiting = config.maxConcurrency;
   const options: EngineOptions = {
-    ...{ model, backend, weights, gpuMemory, maxBatch, tune, tuningFile },
+    ...{ model, backend, weights, kernels, gpuMemory, maxBatch, tune, tuningFile },
     limits: { maxSize, maxSteps, maxImages, maxPromptLength },
     vectorBits,
     maxWaiting,

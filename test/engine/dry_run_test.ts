@@ -53,6 +53,15 @@ Deno.test("without a profile nothing bounds the memory", async () => {
   assert.deepEqual({ available: memory.available, fits }, { available: null, fits: true });
 });
 
+Deno.test("a dry run plans for the family of kernels that it is told", async () => {
+  const arenas = await Promise.all((["auto", "gpu", "software"] as const).map(async (kernels) => {
+    const { memory } = await dryRun(tokenizers, request, { kernels });
+    return memory.arena;
+  }));
+  assert.equal(arenas[0], arenas[1]);
+  assert.notEqual(arenas[1], arenas[2]);
+});
+
 Deno.test("a dry run refuses what is no request", async () => {
   const size = { height: 1000 };
   await assert.rejects(plan("stable-diffusion-3-medium", undefined, size), InvalidRequestError);

@@ -6,10 +6,12 @@ import assert from "node:assert/strict";
 import { fileURLToPath } from "node:url";
 import { Buffer } from "node:buffer";
 import { PNG } from "pngjs";
+import type { KernelChoice } from "../../src/gpu/adapter.ts";
 import { describeModel } from "../../src/models/mod.ts";
 import { tokenize } from "../../src/models/sd3/tokenize.ts";
 import { TorchCpuGenerator } from "../../src/random/torch_cpu.ts";
 import { directorySource } from "../../src/weights/deno_source.ts";
+import { chosen } from "../chosen_kernels.ts";
 import { psnr, tolerance } from "../tolerance.ts";
 import { heads, levels } from "./configs.ts";
 import { makeModel, type ModelOptions } from "./make_model.ts";
@@ -28,6 +30,7 @@ interface Case {
   readonly sigmas: readonly number[];
   /** Whether kernels are chosen by timing them. */
   readonly tune: boolean;
+  readonly kernels: readonly KernelChoice[];
 }
 
 /** The double shift of a constant shift of 3: sigma_min is shifted before and after. */
@@ -43,6 +46,7 @@ const cases: Record<string, Case> = {
     guidanceScale: 5,
     sigmas: shifted,
     tune: true,
+    kernels: ["auto"],
   },
   "SD3.5 large's family without T5, sharded bf16": {
     model: {
@@ -55,6 +59,7 @@ const cases: Record<string, Case> = {
     guidanceScale: 3,
     sigmas: shifted,
     tune: false,
+    kernels: ["auto", "gpu"],
   },
   "SD3.5 medium's family, f32, with a shift that follows the image's size": {
     model: {
@@ -82,16 +87,18 @@ const cases: Record<string, Case> = {
     // 6 patches: mu = 0.5 + 2 / 12; sigmas 1, 0.5005, 0.001 through e^mu / (e^mu + 1 / sigma - 1).
     sigmas: [1, 0.6612045, 0.0019459, 0],
     tune: false,
+    kernels: ["auto"],
   },
 };
 
-for (
-  const [name, { model: options, size: [height, width], guidanceScale, sigmas, tune }] of Object
-    .entries(
-      cases,
-    )
-) {
-  Deno.test(`command line: ${name}`, async () => {
+const runs = Object.entries(cases).flatMap(([name, test]) =>
+  (chosen.kernels === "auto" ? test.kernels : [chosen.kernels])
+    .map((kernels) => ({ ...test, name, kernels }))
+);
+
+for (const { name, kernels, model: options, size, guidanceScale, sigmas, tune } of runs) {
+  Deno.test(`command line: ${name}, kernels ${kernels}`, async () => {
+    const [height, width] = size;
     const model = await makeModel(options);
     try {
       const output = `${model.path}/image.png`;
@@ -100,6 +107,7 @@ for (
         args: [
           ...["run", "-A", cli, "generate", prompt],
           ...["--model", model.path, "--negative-prompt", negative, "--output", output],
+          ...["--kernels", kernels],
           ...["--num-inference-steps", "3", "--seed", "77"],
           ...["--guidance-scale", `${guidanceScale}`],
           ...["--height", `${height}`, "--width", `${width}`],

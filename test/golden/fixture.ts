@@ -1,13 +1,14 @@
 /** The small model and the vectors that diffusers made with it (fixtures/golden/index.json). */
 import { fileURLToPath } from "node:url";
 import { prepareAdapter } from "../../adapter.ts";
-import { type Gpu, openGpu } from "../../src/gpu/device.ts";
+import { type Gpu, type GpuOptions, openGpu } from "../../src/gpu/device.ts";
 import { loadModel } from "../../src/backends/load.ts";
 import type { Components } from "../../src/models/sd3/components.ts";
 import { describeModel } from "../../src/models/mod.ts";
 import type { ModelDescription } from "../../src/models/sd3/describe.ts";
 import { openFile, readTensor } from "../../src/weights/checkpoint.ts";
 import { directorySource } from "../../src/weights/deno_source.ts";
+import { chosen } from "../chosen_kernels.ts";
 
 const fixtures = fileURLToPath(new URL("../../fixtures/", import.meta.url));
 
@@ -56,9 +57,9 @@ export interface Fixture {
 }
 
 /** The fixture's model on a device of its own, encoder included. */
-export async function openFixture(): Promise<Fixture> {
+export async function openFixture(options: GpuOptions = chosen): Promise<Fixture> {
   prepareAdapter();
-  const gpu = await openGpu();
+  const gpu = await openGpu(options);
   const source = directorySource(`${fixtures}sd35-tiny`);
   try {
     const model = await describeModel(source);

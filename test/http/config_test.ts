@@ -21,6 +21,7 @@ Deno.test("parseConfig() has the documented defaults", () => {
   assert.equal(config.maxConcurrency, 64);
   assert.equal(config.trustProxy, true);
   assert.equal(config.maxBatch, undefined);
+  assert.equal(config.kernels, "auto");
   assert.equal(config.tune, true);
   assert.equal(config.tuningFile, ".cache/tuning.json");
   assert.equal(config.logPrompts, false);
@@ -33,6 +34,7 @@ Deno.test("parseConfig() takes flags before the environment before the defaults"
     ({
       PORT: "9000",
       MAX_QUEUE: "3",
+      KERNELS: "software",
       NO_TRUST_PROXY: "1",
       LOG_PROMPTS: "yes",
       HOST: "",
@@ -43,6 +45,7 @@ Deno.test("parseConfig() takes flags before the environment before the defaults"
   assert.equal(config.port, 9100);
   assert.equal(config.maxQueue, 3);
   assert.equal(config.maxBatch, 4);
+  assert.equal(config.kernels, "software");
   assert.equal(config.trustProxy, false);
   assert.equal(config.tune, false);
   assert.equal(config.tuningFile, "choices.json");
@@ -80,6 +83,7 @@ Deno.test("parseConfig() refuses wrong flags and says what is allowed", () => {
     [["--port", "8e3"], /whole number/],
     [["--backend", "cuda"], /one of wgsl, onnx, auto/],
     [["--weights", "q5_1"], /one of auto, f32, q8_0, q4_0/],
+    [["--kernels", "cuda"], /one of auto, gpu, software/],
     [["--gpu-memory", "lots"], /512K/],
     [["--public-url", "ftp://x"], /http or https/],
     [["--api-key", "with space"], /API key/],

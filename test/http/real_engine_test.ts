@@ -114,6 +114,14 @@ Deno.test("--weights reaches the engine, and the status says so", async () => {
   assert.ok(weights[1]! < weights[0]! / 2, `${weights}`);
 });
 
+Deno.test("--kernels reaches the engine, and the status says so", async () => {
+  for (const kernels of ["gpu", "software"] as const) {
+    await withServer(async (server) => {
+      assert.equal((await status(server)).kernels, kernels);
+    }, { kernels });
+  }
+});
+
 Deno.test("a stream of the real engine has every step, previews and an image; a cancel frees its memory", async () => {
   await withServer(async (server) => {
     const body = { prompt: "a red circle", height: 32, width: 32, seed: 1, stream: true };

@@ -27,6 +27,8 @@ const statusSchema = z.object({
     .openapi({ description: "What runs each network: wgsl or onnx" }),
   weight_type: z.string().optional()
     .openapi({ description: "Weights in GPU memory: auto (as stored), f32, q8_0 or q4_0" }),
+  kernels: z.string().optional()
+    .openapi({ description: "Which family of kernels runs: gpu or software" }),
   state: z.string().openapi({ description: "ready, reopening, failed or shutting down" }),
   uptime: z.number().openapi({ description: "Seconds" }),
   memory: z.object({
@@ -106,7 +108,7 @@ export const statusRoute: Route = (app, context) => {
     },
   });
   app.openapi(route, (c) => {
-    const { memory, adapter, promptCache, backends, weightType, tuning } = engine.status();
+    const { memory, adapter, promptCache, backends, weightType, kernels, tuning } = engine.status();
     const { weights, arena, requests, cache, budget } = memory;
     return c.json({
       current_model: model.name,
@@ -116,6 +118,7 @@ export const statusRoute: Route = (app, context) => {
       ...(model.recommended && { recommended: toJson(model.recommended) }),
       ...(backends && { backends: { ...backends } }),
       ...(weightType && { weight_type: weightType }),
+      ...(kernels && { kernels }),
       state: health().state,
       uptime: (performance.now() - started) / 1000,
       memory: { weights, arena, requests, cache, budget },

@@ -1,0 +1,8 @@
+/** Diffusers' vectors with the kernels made for GPUs, whatever the adapter. */
+import { chosen } from "../chosen_kernels.ts";
+
+chosen.kernels = "gpu";
+await import("./text_encoders_test.ts");
+await import("./transformer_test.ts");
+await import("./vae_test.ts");
+await import("./trajectory_test.ts");
