@@ -30,7 +30,7 @@ export type ModelKind =
   | { readonly is: "parent" | "without index"; readonly folders: readonly string[] };
 
 /** Bytes that tell a file's kind. */
-const startBytes = 512;
+export const startBytes = 512;
 /** How far down files are looked for: a download cache keeps models in snapshots/REVISION. */
 const depth = 3;
 

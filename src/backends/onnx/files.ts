@@ -3,6 +3,8 @@ import { type FileSource, isInnerPath } from "../../weights/source.ts";
 import { OnnxError } from "./errors.ts";
 import { type ModelSummary, summariseModel } from "./proto.ts";
 import { FileNotFoundError } from "../../weights/errors.ts";
+import { startBytes } from "../../weights/recognise.ts";
+import { wrongStart } from "../../weights/wrong_kind.ts";
 
 export interface OnnxFiles {
   /** For messages: source and path of the model file. */
@@ -52,6 +54,12 @@ export async function readOnnxFiles(
       const end = Math.min(size, at + pieceBytes);
       bytes.set(await source.read(path, at, end), at);
       onProgress?.(done += end - at, total);
+    }
+    const start = String.fromCharCode(...bytes.subarray(0, startBytes));
+    // Numbers may begin as a pickle does, but hardly as a text.
+    if (/^(version |\s*<)/.test(start)) {
+      const wrong = wrongStart(path, start);
+      if (wrong !== undefined) throw new OnnxError(name, wrong);
     }
     return bytes;
   };

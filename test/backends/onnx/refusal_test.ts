@@ -97,6 +97,10 @@ async function open(bytes: Uint8Array<ArrayBuffer>, wanted = identity): Promise<
   );
 }
 
+const pointer = new TextEncoder().encode(
+  "version https://git-lfs.github.com/spec/v1\noid sha256:0a\nsize 4939\n",
+);
+
 const refusals: readonly [string, Uint8Array<ArrayBuffer>, RegExp][] = [
   [
     "an operator that does not exist",
@@ -111,6 +115,8 @@ const refusals: readonly [string, Uint8Array<ArrayBuffer>, RegExp][] = [
   ],
   ["bytes that are no model", new Uint8Array([1, 2, 3, 4, 5]), /damaged or not an ONNX model/],
   ["an empty file", new Uint8Array(0), /damaged or not an ONNX model/],
+  ["a git-lfs pointer", pointer, /g\/model\.onnx is a git-lfs pointer.*git lfs pull/],
+  ["a web page", new TextEncoder().encode("<!DOCTYPE html>"), /model\.onnx is a web page/],
   [
     "another width",
     model([{}], { dims: ["n", 5] }),
@@ -128,6 +134,17 @@ const refusals: readonly [string, Uint8Array<ArrayBuffer>, RegExp][] = [
     /w is stored outside the folder/,
   ],
 ];
+
+Deno.test("refused by name: external data that is a git-lfs pointer", async () => {
+  const files = source({
+    "g/model.onnx": model([{}], { external: "model.onnx_data" }),
+    "g/model.onnx_data": pointer,
+  });
+  await assert.rejects(readOnnxFiles(files, "g"), {
+    name: "OnnxError",
+    message: /g\/model\.onnx_data is a git-lfs pointer/,
+  });
+});
 
 for (const [what, bytes, message] of refusals) {
   Deno.test(`refused by name: ${what}`, async () => {
