@@ -6,7 +6,7 @@ import { Command, Option } from "commander";
 import { addRequestOptions, number, requestOptions } from "./cli/request_options.ts";
 import { ensureAdapter, prepareAdapter } from "./adapter.ts";
 import { addSynthesise } from "./cli/synthesise.ts";
-import { type KernelChoice, kernelChoices } from "./src/gpu/adapter.ts";
+import { type FamilyChoice, familyChoices } from "./src/gpu/adapter.ts";
 import { DeviceLostError, DeviceUnavailableError } from "./src/gpu/errors.ts";
 import { encodePng } from "./src/image/png.ts";
 import { ConfigError } from "./src/models/errors.ts";
@@ -49,7 +49,7 @@ interface EngineFlags {
   readonly model: string;
   readonly backend: BackendChoice;
   readonly weights: WeightType;
-  readonly kernels: KernelChoice;
+  readonly kernels: FamilyChoice;
   readonly tuningFile: string;
   readonly install: boolean;
 }
@@ -69,7 +69,7 @@ const weightsOption = () =>
     .choices([...weightTypes]).default("auto");
 const kernelsOption = () =>
   new Option("--kernels <family>", "kernels made for GPUs or for software adapters")
-    .choices([...kernelChoices]).default("auto").env("KERNELS");
+    .choices([...familyChoices]).default("auto").env("KERNELS");
 const tuningFileOption = () =>
   new Option("--tuning-file <file>", "where measured choices are kept")
     .default(".cache/tuning.json").env("TUNING_FILE");

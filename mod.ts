@@ -8,7 +8,7 @@ export { type EngineOptions, openEngine } from "./src/engine/engine.ts";
 export type * from "./src/engine/types.ts";
 export type { TuningOptions } from "./src/engine/tuning.ts";
 export type { BackendChoice } from "./src/backends/choice.ts";
-export type { KernelChoice } from "./src/gpu/adapter.ts";
+export type { FamilyChoice } from "./src/gpu/adapter.ts";
 export { type Gpu, openGpu } from "./src/gpu/device.ts";
 export type { WeightType } from "./src/weights/weight_type.ts";
 export type { ModelInfo, RequestLimits, RequestRules } from "./src/requests/model_info.ts";

@@ -1,5 +1,5 @@
 /** What a request would do, without a GPU: parameters, token ids, schedule, memory. */
-import type { KernelChoice } from "../gpu/adapter.ts";
+import type { FamilyChoice } from "../gpu/adapter.ts";
 import type { DeviceModel } from "../gpu/dry_device.ts";
 import { type AdapterProfile, asDevice } from "../gpu/profiles.ts";
 import type { WeightType } from "../weights/weight_type.ts";
@@ -20,7 +20,7 @@ export interface DryRunOptions {
   /** The adapter to plan for; default: limits as GPUs offer them, and no bound to memory. */
   readonly profile?: AdapterProfile | undefined;
   /** Which family of kernels would run. Default: `auto`, the one made for the adapter. */
-  readonly kernels?: KernelChoice | undefined;
+  readonly kernels?: FamilyChoice | undefined;
 }
 
 /**

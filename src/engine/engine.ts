@@ -2,7 +2,7 @@
  * A model on a device, answering requests: what the server's worker, the page's worker and the
  * command line open. Admission by memory happens here, so that no caller can forget it.
  */
-import type { AdapterSummary, KernelChoice } from "../gpu/adapter.ts";
+import type { AdapterSummary, FamilyChoice } from "../gpu/adapter.ts";
 import { type Gpu, openGpu } from "../gpu/device.ts";
 import {
   type BackendChoice,
@@ -39,7 +39,7 @@ export interface EngineOptions extends Omit<PipelineOptions, "maxBatch"> {
   /** An open device; the engine takes it over. Default: a new one. */
   readonly gpu?: Gpu | undefined;
   /** Which family of kernels a new device runs. Default: `auto`, the one made for its adapter. */
-  readonly kernels?: KernelChoice | undefined;
+  readonly kernels?: FamilyChoice | undefined;
   /** What runs the networks. Default: `auto` where `onnx` is given, else `wgsl`. */
   readonly backend?: BackendChoice | undefined;
   /** The second backend, `src/backends/onnx/load.ts`. */

@@ -19,8 +19,8 @@ export interface AdapterSummary {
 export type KernelFamily = "gpu" | "software";
 
 /** What may be asked for: the adapter's own family (`auto`), or one whatever the adapter. */
-export const kernelChoices = ["auto", "gpu", "software"] as const;
-export type KernelChoice = (typeof kernelChoices)[number];
+export const familyChoices = ["auto", "gpu", "software"] as const;
+export type FamilyChoice = (typeof familyChoices)[number];
 
 export function ownFamily({ isSoftware }: AdapterSummary): KernelFamily {
   return isSoftware ? "software" : "gpu";

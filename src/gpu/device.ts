@@ -1,7 +1,7 @@
 /** The device and what lives as long as it: its memory, queue, pipelines and arena. */
 import {
   type AdapterSummary,
-  type KernelChoice,
+  type FamilyChoice,
   type KernelFamily,
   ownFamily,
   summarise,
@@ -35,7 +35,7 @@ export interface GpuOptions {
   /** Default: this runtime's. */
   readonly api?: GPU | undefined;
   /** Which family of kernels runs on it. Default: `auto`, the adapter's own. */
-  readonly kernels?: KernelChoice | undefined;
+  readonly kernels?: FamilyChoice | undefined;
 }
 
 /** Opens a device with the adapter's own limits. */

@@ -1,6 +1,6 @@
 /** The server's configuration: one table of flags, each of which is an environment variable too. */
 
-import { type KernelChoice, kernelChoices } from "../gpu/adapter.ts";
+import { type FamilyChoice, familyChoices } from "../gpu/adapter.ts";
 import type { RequestLimits } from "../requests/model_info.ts";
 import { type WeightType, weightTypes } from "../weights/weight_type.ts";
 import { Command, CommanderError, InvalidArgumentError, Option } from "commander";
@@ -14,7 +14,7 @@ export interface ServerConfig extends RequestLimits {
   readonly backend: "wgsl" | "onnx" | "auto";
   /** How weights lie in GPU memory. */
   readonly weights: WeightType;
-  readonly kernels: KernelChoice;
+  readonly kernels: FamilyChoice;
   /** Bytes of GPU memory that the model and its requests may use; the engine's choice if absent. */
   readonly gpuMemory?: number | undefined;
   /** Samples in one denoising step; measured if absent. */
@@ -71,7 +71,7 @@ const table: readonly Row[] = [
     oneOf("wgsl", "onnx", "auto"),
   ],
   ["--weights <type>", "WEIGHTS", "auto", weightTypes.join(", "), oneOf(...weightTypes)],
-  ["--kernels <family>", "KERNELS", "auto", kernelChoices.join(", "), oneOf(...kernelChoices)],
+  ["--kernels <family>", "KERNELS", "auto", familyChoices.join(", "), oneOf(...familyChoices)],
   ["--gpu-memory <bytes>", "GPU_MEMORY", undefined, "GPU memory to use, e.g. 8G", bytes],
   [
     "--max-batch <n>",

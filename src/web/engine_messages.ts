@@ -1,8 +1,16 @@
 /** What the page tells its worker beside the engine's own protocol, and hears while it loads. */
+import type { FamilyChoice } from "../gpu/adapter.ts";
 import type { ModelListing } from "./model_cache.ts";
 
-/** The `options` of the worker's engine: where its model comes from. */
+/** The `options` of the worker's engine: where its model comes from, and what runs it. */
 export type OpenOptions =
+  & {
+    /** Default: `auto`. */
+    readonly kernels?: FamilyChoice | undefined;
+  }
+  & ModelPlace;
+
+type ModelPlace =
   | {
     readonly from: "server";
     /** Folder of the files, ending in `/`. */

@@ -11,9 +11,10 @@ import { cachedModel } from "./model_cache.ts";
 // The page's type declarations know a window where a worker has its own scope.
 const scope = globalThis as unknown as MessageEndpoint;
 
-serveEngine(scope, async (options) => {
-  const source = await openSource(options as OpenOptions);
-  const gpu = await openGpu();
+serveEngine(scope, async (message) => {
+  const options = message as OpenOptions;
+  const source = await openSource(options);
+  const gpu = await openGpu({ kernels: options.kernels });
   return await openEngine(source, {
     gpu,
     // What is measured lives as long as the page, and a software adapter compiles every candidate
