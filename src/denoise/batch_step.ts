@@ -61,7 +61,7 @@ export async function recordStep(
   transformer: TransformerComponent,
   given: readonly Progress[],
 ): Promise<{ readonly rows: number; readonly commands: RecordedStep }> {
-  // Samples with noise or a history come last, and only they meet the kernel that knows of it.
+  // Images with noise or a history come last, and only they meet the kernel that knows of it.
   const plain = given.filter((member) => isPlain(current(member)));
   const combined = given.filter((member) => !isPlain(current(member)));
   const batch = [...plain, ...combined];

@@ -114,7 +114,7 @@ export class Gpu extends Allocator implements RecordingDevice {
    * it. `submit` calls `write` first, for values that must not be written earlier, and encodes again
    * if buffers of the arena were replaced in the meantime.
    */
-  async encode(
+  async commands(
     label: string,
     encode: (encoder: GPUCommandEncoder) => void,
   ): Promise<{ submit(write: () => void): Promise<void> }> {
@@ -167,7 +167,7 @@ export class Gpu extends Allocator implements RecordingDevice {
 
   /** Runs a program once. */
   run(program: Program): Promise<void> {
-    return this.submit(program.label, (encoder) => program.encode(encoder));
+    return this.submit(program.label, (encoder) => program.replay(encoder));
   }
 
   /** Resolves when everything submitted so far has been executed. */

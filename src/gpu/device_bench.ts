@@ -54,7 +54,7 @@ export class DeviceBench implements Bench {
 
   async #seconds(program: Program, repeats: number): Promise<number> {
     const work = (encoder: GPUCommandEncoder) => {
-      for (let i = 0; i < repeats; i++) program.encode(encoder);
+      for (let i = 0; i < repeats; i++) program.replay(encoder);
     };
     if (this.#hasClock) {
       const seconds = await this.#onDevice(program.label, work);

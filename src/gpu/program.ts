@@ -75,7 +75,7 @@ export class Program {
   }
 
   /** Appends the whole program, or the commands [from, to), to `encoder`. */
-  encode(encoder: GPUCommandEncoder, from = 0, to = this.#commands.length): void {
+  replay(encoder: GPUCommandEncoder, from = 0, to = this.#commands.length): void {
     if (this.#generation !== this.#gpu.arena.generation) this.#bind();
     let pass: GPUComputePassEncoder | undefined;
     let current: Pipeline | undefined;

@@ -82,7 +82,7 @@ export class Recorded<Input extends string, Output extends string> {
         if ("data" in values) this.#gpu.write(inputs[name], values.data);
         else copyTensor(encoder, values, inputs[name]);
       }
-      program.encode(encoder);
+      program.replay(encoder);
       for (const name of namesOf(outputs)) copyTensor(encoder, outputs[name], out[name]);
     });
   }

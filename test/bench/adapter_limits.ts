@@ -61,7 +61,7 @@ async function single(
     name: kernel.name,
     async run(count) {
       await gpu.submit(kernel.name, (encoder) => {
-        for (let i = 0; i < count; i++) program.encode(encoder);
+        for (let i = 0; i < count; i++) program.replay(encoder);
       });
       await gpu.idle();
     },

@@ -34,7 +34,7 @@ export async function ours(
     name: "ours",
     async run(count) {
       await gpu.submit(bench.name, (encoder) => {
-        for (let i = 0; i < count; i++) program.encode(encoder);
+        for (let i = 0; i < count; i++) program.replay(encoder);
       });
       await gpu.idle();
     },

@@ -45,8 +45,8 @@ Deno.test("commands encoded ahead use the arena as it is at their submit, and wr
   add(rec, { x: added, into: activation, label: "sum" });
   const program = await rec.finish();
   const out = gpu.createTensor([64], "out", "other");
-  const commands = await gpu.encode("ahead", (encoder) => {
-    program.encode(encoder);
+  const commands = await gpu.commands("ahead", (encoder) => {
+    program.replay(encoder);
     copyTensor(encoder, activation, out);
   });
   const { generation, sizes } = gpu.arena;
@@ -66,12 +66,12 @@ Deno.test("commands encoded ahead use the arena as it is at their submit, and wr
 Deno.test("what cannot be encoded is refused before anything is submitted", async () => {
   const a = gpu.createTensor([4], "a", "other");
   await assert.rejects(
-    gpu.encode("copy", (encoder) => {
+    gpu.commands("copy", (encoder) => {
       encoder.copyBufferToBuffer(a.storage.buffer, 0, a.storage.buffer, 1 << 20, 16);
     }),
     /^KernelError: copy: /,
   );
-  const commands = await gpu.encode("clear", (encoder) => encoder.clearBuffer(a.storage.buffer));
+  const commands = await gpu.commands("clear", (encoder) => encoder.clearBuffer(a.storage.buffer));
   gpu.destroyTensor(a);
   await assert.rejects(commands.submit(() => {}), /^KernelError: clear: /);
 });

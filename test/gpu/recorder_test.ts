@@ -43,7 +43,7 @@ function orderOf(program: Program): string {
       return { ...pass, end: append(")") };
     },
   };
-  program.encode(encoder as unknown as GPUCommandEncoder);
+  program.replay(encoder as unknown as GPUCommandEncoder);
   return order;
 }
 

@@ -35,14 +35,6 @@ function fail(graph: string, error: unknown): OnnxError {
   return failure;
 }
 
-/**
- * Where the page serves onnxruntime's `.wasm` files, before the first session. Not needed in Deno,
- * which finds them beside the module.
- */
-export function serveOnnxRuntimeFrom(url: string): void {
-  ort.env.wasm.wasmPaths = url;
-}
-
 /** @throws {OnnxError} with what onnxruntime says of the graph */
 export function createSession(
   gpu: Gpu,

@@ -106,7 +106,7 @@ class OnnxTransformer implements TransformerComponent {
             );
           }
           await gpu.submit("onnx step/scheduler", (encoder) => {
-            program.encode(encoder);
+            program.replay(encoder);
             after(encoder);
           });
         };

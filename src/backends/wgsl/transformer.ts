@@ -107,9 +107,9 @@ export class WgslTransformer implements TransformerComponent {
     return {
       ...ends,
       record: async ({ before, after, write }) => {
-        const commands = await this.#gpu.encode("step", (encoder) => {
+        const commands = await this.#gpu.commands("step", (encoder) => {
           before(encoder);
-          program.encode(encoder);
+          program.replay(encoder);
           after(encoder);
         });
         return { submit: () => commands.submit(write) };
