@@ -43,9 +43,8 @@ async function expected(): Promise<Uint8Array> {
 async function drawInWorker(asked: object): Promise<{ kernels: string; pixels: string }> {
   const listing = await (await fetch("/model/index.json")).json();
   const worker = new Worker("/engine_worker.js", { type: "module" });
-  // deno-lint-ignore no-explicit-any -- the protocol's types do not reach into the page
-  const answer = (type: string) =>
-    new Promise<any>((resolve, reject) =>
+  const answer = <T>(type: string) =>
+    new Promise<T>((resolve, reject) =>
       worker.addEventListener("message", ({ data }) => {
         if (data.type === type) resolve(data);
         if (/failed/i.test(data.type)) reject(new Error(data.error.message));
@@ -53,8 +52,8 @@ async function drawInWorker(asked: object): Promise<{ kernels: string; pixels: s
     );
   const options = { from: "server", url: "/model/", listing, kernels: "gpu" };
   worker.postMessage({ type: "open", options });
-  const { status } = await answer("opened");
+  const { status } = await answer<{ status: { kernels: string } }>("opened");
   worker.postMessage({ type: "generate", id: 1, request: asked, previewEvery: 0 });
-  const { result } = await answer("done");
-  return { kernels: status.kernels, pixels: result.images[0].data.toBase64() };
+  const { result } = await answer<{ result: { images: { data: Uint8Array }[] } }>("done");
+  return { kernels: status.kernels, pixels: result.images[0]!.data.toBase64() };
 }
