@@ -46,7 +46,7 @@ export class Linear {
       return placed;
     });
     const keyed = (name: string) =>
-      parts.map(({ path, rows }) => ({ key: `${path}.${name}`, rows, size: rows }));
+      parts.map(({ path, rows }) => ({ key: `${path}.${name}`, rows }));
     this.#weight = storedShape
       ? weights.matrix(`${path}.weight`, [outputs, inputs], { storedShapes: [storedShape] })
       : weights.stack(keyed("weight"), inputs);

@@ -34,6 +34,12 @@ export interface MatrixOptions {
   readonly lookup?: boolean;
 }
 
+/** A stored tensor that becomes rows of a larger one; a vector's values count as rows. */
+export interface DeclaredPart {
+  readonly key: string;
+  readonly rows: number;
+}
+
 export class DeclaredWeights {
   readonly #parameters: WeightParameter[] = [];
   readonly #keys = new Set<string>();
@@ -43,35 +49,29 @@ export class DeclaredWeights {
   /** @param name of the network, for labels and messages */
   constructor(readonly name: string) {}
 
-  /**
-   * A matrix [N, K], or several of that shape one below the other as [count * N, K]. In GPU memory
-   * its rows are `rowStride(K)` values apart.
-   */
+  /** A matrix [N, K]. In GPU memory its rows are `rowStride(K)` values apart. */
   matrix(
-    keys: string | readonly string[],
-    shape: readonly [number, number],
+    key: string,
+    [rows, k]: readonly [number, number],
     options: MatrixOptions = {},
   ): Parameter {
-    const list = asList(keys);
-    const rows = list.map(() => shape[0]);
-    const layout = matrixLayout(rows, shape[1], options.storedShapes);
-    return this.#declare(list, { ...layout, isFactor: !options.lookup });
+    const layout = matrixLayout([rows], k, options.storedShapes);
+    return this.#declare([key], { ...layout, isFactor: !options.lookup });
   }
 
   /** Matrices [rows, K] of different heights one below the other, as one. */
-  stack(parts: readonly { readonly key: string; readonly rows: number }[], k: number): Parameter {
+  stack(parts: readonly DeclaredPart[], k: number): Parameter {
     return this.#declare(parts.map(({ key }) => key), matrixLayout(parts.map((p) => p.rows), k));
   }
 
   /** Vectors of different lengths one after the other, as one; always f32. */
-  concat(parts: readonly { readonly key: string; readonly size: number }[]): Parameter {
-    return this.#declare(parts.map(({ key }) => key), vectorLayout(parts.map((p) => p.size)));
+  concat(parts: readonly DeclaredPart[]): Parameter {
+    return this.#declare(parts.map(({ key }) => key), vectorLayout(parts.map((p) => p.rows)));
   }
 
-  /** A bias or a norm's weight of `length` values, or several one after the other; always f32. */
-  vector(keys: string | readonly string[], length: number): Parameter {
-    const list = asList(keys);
-    return this.#declare(list, vectorLayout(list.map(() => length)));
+  /** A bias or a norm's weight of `length` values; always f32. */
+  vector(key: string, length: number): Parameter {
+    return this.#declare([key], vectorLayout([length]));
   }
 
   /** A convolution [O, I, kh, kw]; in GPU memory [O, kh, kw, rowStride(I)]. */
@@ -207,10 +207,6 @@ export class DeclaredWeights {
     for (const parameter of this.#parameters) parameter.free(gpu);
     this.#gpu = undefined;
   }
-}
-
-function asList(keys: string | readonly string[]): readonly string[] {
-  return typeof keys === "string" ? [keys] : keys;
 }
 
 function fileBytes(parameter: WeightParameter, checkpoint: Checkpoint): number {

@@ -27,8 +27,8 @@ for (
       { name: "x.position_ids", dtype: "I64", shape: [4] },
     ]);
     const declared = new DeclaredWeights("net");
-    const matrix = declared.matrix(["q", "k"], [3, 10]);
-    const bias = declared.vector(["bias", "bias2"], 5);
+    const matrix = declared.stack([{ key: "q", rows: 3 }, { key: "k", rows: 3 }], 10);
+    const bias = declared.concat([{ key: "bias", rows: 5 }, { key: "bias2", rows: 5 }]);
     const conv = declared.conv("conv", [2, 3, 2, 2]);
     const table = declared.table("table", [1, 3, 5]);
     declared.ignore(/position_ids$/);
@@ -95,7 +95,7 @@ Deno.test("a bfloat16 matrix out of f16's range becomes f32, its neighbour stays
     stored("other", "BF16", [2, 8], 16),
   ]);
   const declared = new DeclaredWeights("net");
-  const wideMatrix = declared.matrix(["wide", "other"], [2, 8]);
+  const wideMatrix = declared.stack([{ key: "wide", rows: 2 }, { key: "other", rows: 2 }], 8);
   const nearMatrix = declared.matrix("near", [2, 8]);
   const progress: number[] = [];
   await declared.load(checkpoint, buffers, {
@@ -124,7 +124,7 @@ Deno.test("where the device prefers it, f16 weights to multiply with lie transpo
     stored("rows", "F16", [5, 8], 11),
   ]);
   const declared = new DeclaredWeights("net");
-  const matrix = declared.matrix(["a", "b"], [70, 10]);
+  const matrix = declared.stack([{ key: "a", rows: 70 }, { key: "b", rows: 70 }], 10);
   const wide = declared.matrix("wide", [4, 8]);
   const conv = declared.conv("conv", [128, 2, 3, 3]);
   const few = declared.conv("few", [15, 2, 3, 3]);
@@ -174,7 +174,7 @@ Deno.test("a matrix over the binding limit is split at multiples of 64 rows", as
     stored("table", "F16", [1, 200, 13], 11),
   ]);
   const declared = new DeclaredWeights("net");
-  const big = declared.matrix(["a", "b"], [100, 10]);
+  const big = declared.stack([{ key: "a", rows: 100 }, { key: "b", rows: 100 }], 10);
   const small = declared.matrix("small", [2, 8]);
   const table = declared.table("table", [1, 200, 13]);
   await declared.load(checkpoint, limited(5000));
@@ -215,7 +215,7 @@ Deno.test("stack and concat lay tensors of different heights one below the other
   ]);
   const declared = new DeclaredWeights("net");
   const weight = declared.stack([{ key: "b.weight", rows: 3 }, { key: "a.weight", rows: 1 }], 8);
-  const bias = declared.concat([{ key: "b.bias", size: 3 }, { key: "a.bias", size: 1 }]);
+  const bias = declared.concat([{ key: "b.bias", rows: 3 }, { key: "a.bias", rows: 1 }]);
   await declared.load(checkpoint, buffers);
   assert.deepEqual(weight.shape, [4, 8]);
   assert.deepEqual(bias.shape, [4]);
@@ -228,6 +228,6 @@ Deno.test("stack and concat lay tensors of different heights one below the other
   declared.dispose();
   const wrong = new DeclaredWeights("net");
   wrong.stack([{ key: "b.weight", rows: 1 }, { key: "a.weight", rows: 1 }], 8);
-  wrong.concat([{ key: "b.bias", size: 3 }, { key: "a.bias", size: 1 }]);
+  wrong.concat([{ key: "b.bias", rows: 3 }, { key: "a.bias", rows: 1 }]);
   assert.throws(() => wrong.check(checkpoint), /b\.weight is \[3,8\], wanted \[1,8\]/);
 });

@@ -59,7 +59,7 @@ Deno.test("everything that does not fit the plan is in one error, before anythin
   ]);
   const declared = new DeclaredWeights("net");
   declared.matrix("a", [3, 2]);
-  declared.vector(["b", "gone"], 4);
+  declared.concat([{ key: "b", rows: 4 }, { key: "gone", rows: 4 }]);
   declared.matrix("patch", [2, 12], { storedShapes: [[2, 3, 2, 2]] });
   declared.ignore(/ignored$/g);
   const device = limited(2 ** 20);
@@ -166,7 +166,7 @@ Deno.test("the fixture's text encoder loads and its numbers are those of the fil
   const declared = new DeclaredWeights("t5");
   const attention = "encoder.block.0.layer.0.SelfAttention";
   const keys = ["q", "k", "v"].map((name) => `${attention}.${name}.weight`);
-  const qkv = declared.matrix(keys, [384, 384]);
+  const qkv = declared.stack(keys.map((key) => ({ key, rows: 384 })), 384);
   const bias = declared.table(`${attention}.relative_attention_bias.weight`, [32, 6]);
   declared.ignore(/./);
   await declared.load(checkpoint, buffers);

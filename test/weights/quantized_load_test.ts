@@ -118,7 +118,7 @@ for (const type of ["q8_0", "q4_0"] as const) {
         const declared = new DeclaredWeights("net");
         return {
           declared,
-          fused: declared.matrix(["q", "v"], [132, 160]),
+          fused: declared.stack([{ key: "q", rows: 132 }, { key: "v", rows: 132 }], 160),
           wide: declared.matrix("wide", [128, 128]),
           rest: [
             declared.matrix("lookup", [256, 128], { lookup: true }),
@@ -162,7 +162,7 @@ for (const type of ["q8_0", "q4_0"] as const) {
       const a = stored("a", [100, 160], 1);
       const b = stored("b", [100, 160], 2);
       const declared = new DeclaredWeights("net");
-      const matrix = declared.matrix(["a", "b"], [100, 160]);
+      const matrix = declared.stack([{ key: "a", rows: 100 }, { key: "b", rows: 100 }], 160);
       // Texels of 130 rows; or bytes of as many rows with their scales.
       const rowBytes = type === "q8_0" ? 172 : 92;
       const limits = inTextures

@@ -55,7 +55,7 @@ async function viewed(): Promise<Checkpoint> {
 async function loaded(checkpoint: Checkpoint, weightType: WeightType) {
   const declared = new DeclaredWeights("net");
   const parameters = [
-    declared.matrix(names, [rows, columns]),
+    declared.stack(names.map((key) => ({ key, rows })), columns),
     declared.matrix("norm_out", [2 * rows, columns]),
   ];
   let reads = 0;

@@ -46,6 +46,20 @@ export class ResnetBlock {
   }
 }
 
+/** A level's resnets, one after the other; the first has the level before it for inputs. */
+export function levelResnets(
+  weights: DeclaredWeights,
+  path: string,
+  count: number,
+  [inputs, outputs]: readonly [number, number],
+  groups: number,
+): readonly ResnetBlock[] {
+  return Array.from({ length: count }, (_, j) => {
+    const channels = j === 0 ? inputs : outputs;
+    return new ResnetBlock(weights, `${path}.resnets.${j}`, channels, outputs, groups);
+  });
+}
+
 /** The mid block's single-head self-attention over pixels, with its residual. */
 class PixelAttention {
   readonly #path: string;

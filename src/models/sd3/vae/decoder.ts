@@ -6,7 +6,7 @@ import { GroupNorm } from "../../../nn/norms.ts";
 import type { VaeConfig } from "../configs.ts";
 import { latentsToNhwc } from "../../../ops/nchw_to_nhwc.ts";
 import type { DeclaredWeights } from "../../../weights/declared.ts";
-import { MidBlock, normEps, ResnetBlock } from "./blocks.ts";
+import { levelResnets, MidBlock, normEps, type ResnetBlock } from "./blocks.ts";
 
 interface UpBlock {
   readonly resnets: readonly ResnetBlock[];
@@ -41,17 +41,7 @@ export class VaeDecoder {
       const path = `decoder.up_blocks.${i}`;
       const inputs = i === 0 ? width : widths[i - 1]!;
       return {
-        resnets: Array.from(
-          { length: config.layers_per_block + 1 },
-          (_, j) =>
-            new ResnetBlock(
-              weights,
-              `${path}.resnets.${j}`,
-              j === 0 ? inputs : width,
-              width,
-              groups,
-            ),
-        ),
+        resnets: levelResnets(weights, path, config.layers_per_block + 1, [inputs, width], groups),
         upsampler: i === widths.length - 1
           ? undefined
           : new Conv2d(weights, `${path}.upsamplers.0.conv`, width, width),

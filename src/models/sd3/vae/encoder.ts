@@ -7,7 +7,7 @@ import type { VaeConfig } from "../configs.ts";
 import { imageToNhwc } from "../../../ops/nchw_to_nhwc.ts";
 import { nhwcToNchw } from "../../../ops/nhwc_to_nchw.ts";
 import type { DeclaredWeights } from "../../../weights/declared.ts";
-import { MidBlock, normEps, ResnetBlock } from "./blocks.ts";
+import { levelResnets, MidBlock, normEps, type ResnetBlock } from "./blocks.ts";
 
 interface DownBlock {
   readonly resnets: readonly ResnetBlock[];
@@ -35,17 +35,7 @@ export class VaeEncoder {
       const path = `encoder.down_blocks.${i}`;
       const inputs = i === 0 ? width : widths[i - 1]!;
       return {
-        resnets: Array.from(
-          { length: config.layers_per_block },
-          (_, j) =>
-            new ResnetBlock(
-              weights,
-              `${path}.resnets.${j}`,
-              j === 0 ? inputs : width,
-              width,
-              groups,
-            ),
-        ),
+        resnets: levelResnets(weights, path, config.layers_per_block, [inputs, width], groups),
         downsampler: i === widths.length - 1
           ? undefined
           : new Conv2d(weights, `${path}.downsamplers.0.conv`, width, width),
