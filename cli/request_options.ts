@@ -42,7 +42,7 @@ export function number(text: string): number {
   return value;
 }
 
-function integer(text: string): number {
+export function integer(text: string): number {
   const value = number(text);
   if (!Number.isSafeInteger(value)) throw new InvalidArgumentError("Not an integer");
   return value;

@@ -6,6 +6,7 @@ import type { RepositoryName } from "../src/models/sd3/synthetic.ts";
 import { directorySource } from "../src/weights/deno_source.ts";
 import type { SyntheticFile, SyntheticType } from "../src/weights/synthetic.ts";
 import { syntheticTypes } from "../src/weights/synthetic.ts";
+import { integer } from "./request_options.ts";
 
 interface Flags {
   readonly noise?: boolean;
@@ -70,10 +71,4 @@ function repositoryName(text: string): RepositoryName {
   const name = repositoryNames.find((name) => name === text);
   if (!name) throw new InvalidArgumentError(`Give one of ${repositoryNames.join(", ")}`);
   return name;
-}
-
-function integer(text: string): number {
-  const value = Number(text);
-  if (!Number.isSafeInteger(value)) throw new InvalidArgumentError("Give a whole number");
-  return value;
 }

@@ -14,8 +14,19 @@ import type {
 import { packSums } from "../ops/guided_combination.ts";
 import { type GuidedStepRecord, packSteps } from "../ops/guided_step.ts";
 import { drawsNoise, isPlain, type Step as ScheduledStep } from "../schedulers/step.ts";
-import type { SkipLayerGuidance } from "../requests/model_info.ts";
 import type { ResolvedRequest } from "../requests/types.ts";
+
+/** Skip-layer guidance as diffusers has it. */
+export interface SkipLayerGuidance {
+  /** Indices of the transformer blocks left out of the extra prediction, rising. */
+  readonly layers: readonly number[];
+  /** Weight of `(conditional - skipped)`. */
+  readonly scale: number;
+  /** Active while `step > start * steps`, as a fraction of the steps. */
+  readonly start: number;
+  /** Active while `step < stop * steps`. */
+  readonly stop: number;
+}
 
 /** The four fields together; nothing where no blocks are skipped. */
 export function skipLayerGuidance(request: ResolvedRequest): SkipLayerGuidance | undefined {

@@ -1,6 +1,6 @@
 /**
  * One loop for all requests: each turn it runs the next step of every image that shares a shape, as
- * one batch. Samples join and leave between any two steps; each keeps its own timestep, guidance and
+ * one batch. Images join and leave between any two steps; each keeps its own timestep, guidance and
  * text, and its latents stay on the GPU. `TurnOrder` says whose turn it is, counted in tokens.
  */
 import type { Gpu } from "../gpu/device.ts";
@@ -72,7 +72,7 @@ export class DenoiseBatcher {
   readonly #options: BatcherOptions;
   readonly #recordAhead: boolean;
   readonly #order = new TurnOrder<Running>();
-  /** Samples of the turn that is being submitted. */
+  /** Images of the turn that is being submitted. */
   #submitting = 0;
   #looping = false;
   /** When the last step ended. */
@@ -85,7 +85,7 @@ export class DenoiseBatcher {
     this.#recordAhead = options.recordAhead ?? !gpu.adapter.isSoftware;
   }
 
-  /** Samples with steps left to submit. */
+  /** Images with steps left to submit. */
   get active(): number {
     return this.#order.size + this.#submitting;
   }

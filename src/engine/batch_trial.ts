@@ -5,6 +5,7 @@
 import { TorchCpuGenerator } from "../random/torch_cpu.ts";
 import type { BatchLimits } from "../denoise/batch_limits.ts";
 import type { StableDiffusion3Pipeline } from "../pipeline/stable_diffusion_3.ts";
+import { imageTokens } from "../requests/model_info.ts";
 import type { ResolvedRequest } from "../requests/types.ts";
 
 export interface BatchTrialOptions {
@@ -27,16 +28,22 @@ export async function tryBatches(
   pipeline: StableDiffusion3Pipeline,
   { limits, request, images, seconds, speed, signal }: BatchTrialOptions,
 ): Promise<void> {
-  const tokens = request.height * request.width / pipeline.model.info.sizeMultiple ** 2;
+  const tokens = imageTokens(pipeline.model.info, request);
   const [, , height, width] = pipeline.latentShape(request.height, request.width);
   const contextLength = pipeline.contextLength(request.maxSequenceLength);
   const rows = request.guidanceScale > 1 ? 2 : 1;
   // Recorded first, so that its kernels are the first to be timed.
   const { transformer } = pipeline.components;
-  const moved = { images: 1, combined: 0, slots: 0 };
   await transformer.step({
-    ...{ height, width, contextLength, rows, skipRows: 0, skipLayers: [] },
-    ...moved,
+    height,
+    width,
+    contextLength,
+    images: 1,
+    combined: 0,
+    slots: 0,
+    rows,
+    skipRows: 0,
+    skipLayers: [],
   });
   const expected = rows * productsOfRow(pipeline, tokens + contextLength) / speed();
   if (expected > seconds && expected < Infinity) return;

@@ -21,7 +21,7 @@ import { openPlanner } from "./memory_budget.ts";
 import type { MemoryPlan, MemoryPlanner } from "./memory_planner.ts";
 import { describeModel } from "../models/mod.ts";
 import { networks } from "../models/sd3/networks.ts";
-import type { RequestRules } from "../requests/model_info.ts";
+import { imageTokens, type RequestRules } from "../requests/model_info.ts";
 import { resolveRequest } from "../requests/request.ts";
 import { type PipelineOptions, StableDiffusion3Pipeline } from "../pipeline/stable_diffusion_3.ts";
 import { Tuning, type TuningOptions } from "./tuning.ts";
@@ -320,8 +320,8 @@ class LocalEngine implements Engine {
     };
   }
 
-  #tokens({ height, width }: ResolvedRequest): number {
-    return height * width / this.#pipeline.model.info.sizeMultiple ** 2;
+  #tokens(request: ResolvedRequest): number {
+    return imageTokens(this.#pipeline.model.info, request);
   }
 }
 

@@ -18,6 +18,7 @@ import type { ModelDescription } from "../models/sd3/describe.ts";
 import { StableDiffusion3Pipeline } from "../pipeline/stable_diffusion_3.ts";
 import { isPlain, keptBy, type Step } from "../schedulers/step.ts";
 import { scheduleSteps } from "../pipeline/schedule.ts";
+import { imageTokens } from "../requests/model_info.ts";
 import type { ResolvedRequest } from "../requests/types.ts";
 
 export interface MemoryPlan {
@@ -31,7 +32,7 @@ export interface MemoryPlan {
   readonly share: number;
   /** Patches of one image. */
   readonly tokens: number;
-  /** Samples of one step that the arena was measured for. */
+  /** Images of one step that the arena was measured for. */
   readonly maxBatch: number;
 }
 
@@ -174,7 +175,10 @@ export class MemoryPlanner {
     const next = { sample: 1, velocity: 0, noise: isPlain ? 0 : 1 };
     // Enough steps for one with layers skipped.
     const steps = Array.from({ length: request.skipGuidanceLayers ? 3 : 1 }, () => ({
-      ...{ timestep: 1, sigma: 1, nextSigma: 1, next },
+      timestep: 1,
+      sigma: 1,
+      nextSigma: 1,
+      next,
       keep: Array.from({ length: slots }, () => next),
     }));
     const { text, negativeText, release } = await pipeline.embed(trial, undefined);
@@ -206,7 +210,7 @@ export class MemoryPlanner {
       fixed: ledger.peakOf("arena") - sum(arena.sizes) + ledger.bytes("weights"),
       workspace: ledger.peakOf("cache") - textBytes + ledger.peakOf("other"),
       share: latents * (1 + slots + (previews ? previewsInFlight : 0)) + texts * textBytes,
-      tokens: request.height * request.width / this.#model.info.sizeMultiple ** 2,
+      tokens: imageTokens(this.#model.info, request),
       maxBatch: images,
     };
   }

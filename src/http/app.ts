@@ -17,6 +17,8 @@ import { reportUnexpected } from "./generate.ts";
 import type { ImageStore } from "./images.ts";
 import { type JobObserver, Jobs } from "./jobs.ts";
 import type { Logger } from "./log.ts";
+import { rows } from "../requests/fields.ts";
+import { toJson } from "../requests/json.ts";
 import { Metrics } from "./metrics.ts";
 import type { EncodePng } from "./png_encoder.ts";
 import { generationsRoute } from "./routes/generations.ts";
@@ -30,9 +32,10 @@ import { modelsRoute } from "./routes/models.ts";
 import { openApiRoute } from "./routes/openapi.ts";
 import { rootRoute, staticFile } from "./routes/root.ts";
 import { statusRoute } from "./routes/status.ts";
-import { rows } from "../requests/fields.ts";
-import { toJson } from "../requests/json.ts";
 import { rejectInvalid } from "./validation.ts";
+
+/** Prompts, by their JSON names. */
+const textFields = rows.filter(({ field }) => field.kind === "text").map(({ json }) => json);
 
 /** Characters of a path in the log; nothing that is served has a longer one. */
 const maxLoggedPath = 300;
@@ -177,7 +180,6 @@ function observeJobs(
 ): JobObserver {
   return ({ id, outcome, request, seconds, result, error }) => {
     metrics.ended(outcome, result?.images.length ?? 0, result?.timings);
-    const texts = rows.filter(({ field }) => field.kind === "text").map(({ json }) => json);
     const refused = error === undefined ? undefined : toErrorResponse(error);
     if (error instanceof Error) reported.add(error);
     log({
@@ -189,7 +191,7 @@ function observeJobs(
       ...(config.logPrompts && { prompt: request.prompt, negative_prompt: request.negativePrompt }),
       ...(result && {
         parameters: Object.fromEntries(
-          Object.entries(toJson(request)).filter(([name]) => !texts.includes(name)),
+          Object.entries(toJson(request)).filter(([name]) => !textFields.includes(name)),
         ),
         seeds: result.images.map((image) => image.seed),
         timings: result.timings,

@@ -5,16 +5,14 @@ import type { GeneratedImage, GenerateResult } from "../engine/types.ts";
 import type { ResolvedRequest } from "../requests/types.ts";
 import type { AppContext, AppEnv } from "./context.ts";
 import { type ErrorBody, toErrorResponse } from "./errors.ts";
-import type { Job } from "./jobs.ts";
+import type { Job, SubmitOptions } from "./jobs.ts";
 import type { JobEvent } from "./job_events.ts";
 import { eventStream } from "./sse.ts";
 import { baseUrl } from "./public_url.ts";
 import { imageParameters, toJson } from "../requests/json.ts";
 
-export interface JobOptions {
-  readonly id?: string | undefined;
-  readonly previewEvery?: number | undefined;
-}
+/** What a route may say of a job: it ends with its client in any case. */
+type JobOptions = Omit<SubmitOptions, "signal">;
 
 /** Submits a request that ends with its client, and puts the job's name into the answer. */
 export function submitJob(

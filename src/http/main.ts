@@ -1,8 +1,7 @@
 /** The life of the server process: flags, socket, model, application, signals, end. */
 
 import { createApp } from "./app.ts";
-import { describeConfig, parseConfig, type ServerConfig } from "./config.ts";
-import { environmentVariables } from "./config.ts";
+import { describeConfig, environmentVariables, parseConfig, type ServerConfig } from "./config.ts";
 import type { SupervisedEngine } from "./engine.ts";
 import {
   ConfigExit,

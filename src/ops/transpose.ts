@@ -17,7 +17,7 @@ export interface TransposeOptions {
 
 /**
  * The transpose [C, R] of `x` as a matrix to multiply with: its rows are padded with zeros as a
- * weight's are. Its only part holds an activation that the caller releases.
+ * weight's are.
  */
 export function transpose(rec: Recorder, { x, label }: TransposeOptions): Matrix {
   const [rows, columns] = x.shape.slice(-2);

@@ -48,7 +48,8 @@ export class DecodeStage {
     const { maxArea, bytesPerLatent = 0 } = decoder;
     this.#maxArea = bytesPerLatent ? Math.min(maxArea, maxBytes / bytesPerLatent) : maxArea;
     this.#quantiser = new Recorded(gpu, {
-      ...{ label: "quantise", kept: 4 },
+      label: "quantise",
+      kept: 4,
       build: (rec, { decoded }) => ({ rgba: toRgba8(rec, { x: decoded, label: "rgba" }) }),
     });
     this.#scale = 2 ** (decoder.config.block_out_channels.length - 1);

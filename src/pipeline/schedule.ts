@@ -2,6 +2,7 @@
 import { calculateShift, type Step } from "../schedulers/mod.ts";
 import { InvalidRequestError } from "../requests/errors.ts";
 import type { ModelDescription } from "../models/sd3/describe.ts";
+import { imageTokens } from "../requests/model_info.ts";
 import type { ResolvedRequest } from "../requests/types.ts";
 
 /** @throws {InvalidRequestError} if the request's values make no schedule */
@@ -9,7 +10,7 @@ export function scheduleSteps(
   { info, scheduler }: Pick<ModelDescription, "info" | "scheduler">,
   { height, width, sigmas, numInferenceSteps }: ResolvedRequest,
 ): readonly Step[] {
-  const patches = (height / info.sizeMultiple) * (width / info.sizeMultiple);
+  const patches = imageTokens(info, { height, width });
   const mu = scheduler.config.use_dynamic_shifting
     ? calculateShift(patches, scheduler.config)
     : undefined;

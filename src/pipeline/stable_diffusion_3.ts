@@ -59,7 +59,7 @@ export class StableDiffusion3Pipeline {
   readonly model: ModelDescription;
   readonly limits: RequestLimits;
   readonly components: Components;
-  /** The template: requests work on clones. */
+  /** Makes each request's steps, and stays as it is. */
   readonly scheduler: Scheduler;
   readonly promptCache: PromptCache;
   readonly batcher: DenoiseBatcher;

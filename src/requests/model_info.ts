@@ -1,14 +1,4 @@
-/** Skip-layer guidance as diffusers has it. */
-export interface SkipLayerGuidance {
-  /** Indices of the transformer blocks left out of the extra prediction, rising. */
-  readonly layers: readonly number[];
-  /** Weight of `(conditional - skipped)`. */
-  readonly scale: number;
-  /** Active while `step > start * steps`, as a fraction of the steps. */
-  readonly start: number;
-  /** Active while `step < stop * steps`. */
-  readonly stop: number;
-}
+/** What a request is resolved against: a model as it describes itself, and the operator's limits. */
 
 export interface Recommended {
   readonly skipGuidanceLayers: readonly number[];
@@ -46,6 +36,14 @@ export interface ModelInfo {
   readonly clipLayers: number;
   /** Upper bound of `maxSequenceLength`. */
   readonly maxSequenceLength: number;
+}
+
+/** Patches of one image: the tokens of its part of the transformer's sequence. */
+export function imageTokens(
+  { sizeMultiple }: Pick<ModelInfo, "sizeMultiple">,
+  { height, width }: { readonly height: number; readonly width: number },
+): number {
+  return (height / sizeMultiple) * (width / sizeMultiple);
 }
 
 /** What is allowed of what the model can do: the operator's choice, and what the status publishes. */

@@ -25,7 +25,7 @@ export interface ModelDescription {
   /** T5's is absent where model_index.json says so: zeros then stand for its part of the context. */
   readonly configs: NetworkConfigs;
   readonly tokenizers: Tokenizers;
-  /** The template that every request clones. */
+  /** Makes each request's steps, and stays as it is. */
   readonly scheduler: Scheduler;
 }
 

@@ -80,8 +80,7 @@ export async function embedPrompt(
     put(row(l.pooled), pooledRow, 0, 0, "clip_l/pooled");
     put(row(g.pooled), pooledRow, 0, clipL.projectionDim, "clip_g/pooled");
     const program = await rec.finish();
-    await gpu.run(program);
-    program.dispose();
+    await gpu.run(program).finally(() => program.dispose());
     return { promptEmbeds, pooled };
   } catch (error) {
     gpu.destroyTensor(...made);
