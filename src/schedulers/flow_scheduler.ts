@@ -81,8 +81,8 @@ export abstract class FlowScheduler<C extends object> implements Scheduler {
   ): Float32Array<ArrayBuffer> {
     checkLengths({ velocity, sample, ...(noise && { noise }) });
     const index = this.currentStep ?? this.firstStep ?? this.indexForTimestep(timestep);
-    const { begin, steps } = this.run ??= this.#begun(index);
-    const step = steps[index - begin];
+    const run = this.run ?? this.#begun(index);
+    const step = run.steps[index - run.begin];
     if (!step) {
       throw new RangeError(
         `The schedule has steps 0 to ${this.timesteps.length - 1}, not ${index}`,
@@ -95,6 +95,7 @@ export abstract class FlowScheduler<C extends object> implements Scheduler {
     const next = combine(step.next, tensors);
     const keep = step.keep?.map((sum) => combine(sum, tensors)) ?? [];
     this.kept = [...keep, ...this.kept.slice(keep.length)];
+    this.run = run;
     this.currentStep = index + 1;
     return next;
   }

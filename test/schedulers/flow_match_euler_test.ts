@@ -210,3 +210,19 @@ Deno.test("a scheduler prints its state, not its tables", () => {
   assert.equal(String(scheduler), text);
   assert.equal(Deno.inspect(scheduler), text);
 });
+
+Deno.test("a step that was refused leaves the next one free to begin elsewhere", () => {
+  const make = () => {
+    const scheduler = new FlowMatchEulerDiscreteScheduler({ stochastic_sampling: true });
+    scheduler.setTimesteps({ numInferenceSteps: 6 });
+    return scheduler;
+  };
+  const [refused, untouched] = [make(), make()];
+  const { timesteps } = refused;
+  const [velocity, sample, noise] = [[1, 2], [3, 4], [5, 6]];
+  assert.throws(() => refused.step(velocity, timesteps[3]!, sample), TypeError);
+  assert.deepEqual(
+    refused.step(velocity, timesteps[1]!, sample, { noise }),
+    untouched.step(velocity, timesteps[1]!, sample, { noise }),
+  );
+});
