@@ -10,6 +10,9 @@ import { loadDraft, saveDraft } from "./storage.ts";
 export type FormModel = Readonly<Record<string, FieldFacts>>;
 
 const names = rows.map(({ json }) => json);
+/** `Number` takes nothing for 0. */
+const toNumber = (text: string) => text.trim() === "" ? NaN : Number(text);
+
 const isNumber = ({ field }: Row) => field.kind === "whole" || field.kind === "number";
 
 /**
@@ -135,7 +138,7 @@ export class RequestForm {
         if (value !== "" || row.field.required) request[row.name] = value;
         continue;
       }
-      const numbers = value === "" ? [] : value.split(",").map(Number);
+      const numbers = value === "" ? [] : value.split(",").map(toNumber);
       if (validity.badInput || numbers.some(Number.isNaN)) {
         this.showError(
           `This must be ${isNumber(row) ? "a number" : "numbers by commas"}.`,

@@ -165,10 +165,12 @@ studioTest(
       await page.fill(`#${json}`, value === undefined ? written[field.kind] : `${value}`);
     }
     await screenshot(page, "studio-every-field");
-    await page.fill("#sigmas", "1, x");
-    await page.click("#generate");
-    await page.waitForSelector("#sigmas-error:not([hidden])");
-    await page.fill("#sigmas", written.numbers);
+    for (const wrong of ["1, x", "1,", " "]) {
+      await page.fill("#skip_guidance_layers", wrong);
+      await page.click("#generate");
+      assert.ok(await page.isVisible("#skip_guidance_layers-error"), JSON.stringify(wrong));
+    }
+    await page.fill("#skip_guidance_layers", written.wholes);
     await page.click("#generate");
     await galleryHolds(page, 1);
     assert.deepEqual((server.engine as FakeEngine).requests, [expected]);
