@@ -69,18 +69,12 @@ export class Program {
     gpu.queue.writeBuffer(this.#uniforms, 0, uniforms);
   }
 
-  /** The dispatches in order, for profiles and benchmarks. */
-  get dispatches(): readonly Dispatch[] {
-    return this.#commands.filter((c): c is RecordedDispatch => "pipeline" in c);
-  }
-
-  /** Appends the whole program, or the commands [from, to), to `encoder`. */
-  replay(encoder: GPUCommandEncoder, from = 0, to = this.#commands.length): void {
+  /** Appends the program to `encoder`. */
+  replay(encoder: GPUCommandEncoder): void {
     if (this.#generation !== this.#gpu.arena.generation) this.#bind();
     let pass: GPUComputePassEncoder | undefined;
     let current: Pipeline | undefined;
-    for (let i = from; i < to; i++) {
-      const command = this.#commands[i]!;
+    for (const [i, command] of this.#commands.entries()) {
       if ("pipeline" in command) {
         pass ??= encoder.beginComputePass({ label: this.label });
         if (command.pipeline !== current) pass.setPipeline(command.pipeline.pipeline);
@@ -95,10 +89,6 @@ export class Program {
       }
     }
     pass?.end();
-  }
-
-  get length(): number {
-    return this.#commands.length;
   }
 
   dispose(): void {

@@ -33,8 +33,8 @@ export interface GuidedCombinationOptions {
 }
 
 const kernel = defineKernel("guided_combination", source);
-/** The kernel's own bound. */
-const mostSlots = 4;
+/** Most tensors kept for one image: the kernel's own bound. */
+export const mostSlots = 4;
 /** f32 words of a sum. */
 export const wordsPerSum = 8;
 

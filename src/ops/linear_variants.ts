@@ -49,15 +49,15 @@ function vectors(rowsAtOnce: number, dtype: WeightDType): LinearVariant {
 }
 
 const rowCounts = [1, 2, 4] as const;
-const extents = [16, 8];
+const laneCounts = [16, 8];
 
 export const variants: readonly LinearVariant[] = [
   ...(["f32", "f16", "q8_0", "q4_0"] as const).flatMap((dtype) => [
     ...linearTiles(dtype),
     ...rowCounts.map((rows) => vectors(rows, dtype)),
-    ...extents.map((lanes) => workgroups(lanes, dtype)),
+    ...laneCounts.map((lanes) => workgroups(lanes, dtype)),
   ]),
-  ...extents.map((lanes) => workgroups(lanes, "f16", true)),
+  ...laneCounts.map((lanes) => workgroups(lanes, "f16", true)),
 ];
 
 /**
@@ -76,5 +76,5 @@ export function likelyVariants(
   const isLarge = rowsPerSample * columns >= 2 ** 20 && rowsPerSample >= 256;
   const plain = (isLarge ? [16, 8] : [8, 16]).map((lanes) => workgroups(lanes, dtype));
   if (!adapter.shaderF16 || dtype !== "f16") return plain;
-  return [...plain, ...extents.map((lanes) => workgroups(lanes, dtype, true))];
+  return [...plain, ...laneCounts.map((lanes) => workgroups(lanes, dtype, true))];
 }

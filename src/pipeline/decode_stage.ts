@@ -7,6 +7,7 @@ import type { Gpu } from "../gpu/device.ts";
 import type { Tensor } from "../gpu/tensor.ts";
 import { spans, TileCanvas } from "../image/tiles.ts";
 import type { DecoderComponent } from "../models/sd3/components.ts";
+import { vaeScale } from "../models/sd3/configs.ts";
 import { Recorded } from "../nn/recorded.ts";
 import { toRgba8 } from "../ops/to_rgba8.ts";
 import type { RgbImage } from "../image/rgb_image.ts";
@@ -52,7 +53,7 @@ export class DecodeStage {
       kept: 4,
       build: (rec, { decoded }) => ({ rgba: toRgba8(rec, { x: decoded, label: "rgba" }) }),
     });
-    this.#scale = 2 ** (decoder.config.block_out_channels.length - 1);
+    this.#scale = vaeScale(decoder.config);
   }
 
   /** Edge of the tiles for latents of this size; 0 if they are decoded whole. */

@@ -4,6 +4,7 @@ import type { Gpu } from "../gpu/device.ts";
 import type { Tensor } from "../gpu/tensor.ts";
 import { fitProjection, latentPreview, type LatentProjection } from "../image/preview.ts";
 import type { DecoderComponent } from "../models/sd3/components.ts";
+import { vaeScale } from "../models/sd3/configs.ts";
 import { TorchCpuGenerator } from "../random/torch_cpu.ts";
 import type { RgbImage } from "../image/rgb_image.ts";
 
@@ -28,8 +29,9 @@ export class PreviewProjection {
   }
 
   async #fit(): Promise<LatentProjection> {
-    const { latent_channels: channels, block_out_channels } = this.#decoder.config;
-    const scale = 2 ** (block_out_channels.length - 1);
+    const { config } = this.#decoder;
+    const channels = config.latent_channels;
+    const scale = vaeScale(config);
     const shape = [1, channels, sampleEdge, sampleEdge];
     const values = patches(channels);
     const latents = this.#gpu.upload(values, shape, "preview/sample", "other");

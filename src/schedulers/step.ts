@@ -35,9 +35,6 @@ export interface Step {
   readonly keep?: readonly Combination[] | undefined;
 }
 
-/** Most tensors that a schedule keeps. */
-export const mostKept = 4;
-
 /** Tensors that a schedule keeps. */
 export function keptBy(steps: readonly Step[]): number {
   return Math.max(0, ...steps.map(({ keep = [] }) => keep.length));

@@ -3,7 +3,7 @@
  * row of a stored tensor becomes a target row of the GPU tensor, so that any range of rows can be
  * converted and written on its own.
  */
-import { rowStride } from "../gpu/tensor.ts";
+import { elements, rowStride } from "../gpu/tensor.ts";
 
 export interface RowLayout {
   /** Shape of the GPU tensor; the last extent without its rows' padding for a matrix. */
@@ -79,7 +79,7 @@ export function tableLayout(shape: readonly number[]): RowLayout {
   return {
     shape,
     storedShapes: [[shape]],
-    rows: [shape.slice(0, -1).reduce((product, extent) => product * extent, 1)],
+    rows: [elements(shape.slice(0, -1))],
     sourceRow: width,
     targetRow: width,
     isFactor: false,

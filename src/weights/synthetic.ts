@@ -3,6 +3,7 @@
  * noise of the size that trained weights have. Files are made as they are read: a model of any size
  * costs no memory, and zeros cost no disk where a file may have holes.
  */
+import { elements } from "../gpu/tensor.ts";
 import { byteLength } from "./element_types.ts";
 
 /** Types that checkpoints of the family are published in. */
@@ -198,8 +199,4 @@ function hash(text: string): number {
 
 function storedType(dtype: SyntheticType): "F16" | "BF16" | "F32" {
   return dtype.toUpperCase() as "F16" | "BF16" | "F32";
-}
-
-function elements(shape: readonly number[]): number {
-  return shape.reduce((product, extent) => product * extent, 1);
 }

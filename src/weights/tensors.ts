@@ -2,6 +2,7 @@
  * Tensors in files: what they are and where their bytes lie. A tensor that a network declares need
  * not be stored as one: rows of a larger one, or several below each other, will do.
  */
+import { elements } from "../gpu/tensor.ts";
 import { byteLength, type ElementType } from "./element_types.ts";
 
 /** Bytes `start` to `end` (exclusive) of a file. */
@@ -42,7 +43,7 @@ export function rowsOf(tensor: StoredTensor, from: number, to: number): StoredTe
   if (!(from >= 0 && from < to && to <= rows)) {
     throw new RangeError(`[${tensor.shape}] has no rows ${from} to ${to}`);
   }
-  const row = byteLength(tensor.type, rest.reduce((product, extent) => product * extent, 1));
+  const row = byteLength(tensor.type, elements(rest));
   return {
     type: tensor.type,
     shape: [to - from, ...rest],

@@ -1,7 +1,8 @@
 /** Every sampler against diffusers' own class, on fixed outputs in place of the network's. */
 import assert from "node:assert/strict";
 import { createScheduler } from "../../src/schedulers/mod.ts";
-import { combine, isPlain, keptBy, mostKept } from "../../src/schedulers/step.ts";
+import { mostSlots } from "../../src/ops/guided_combination.ts";
+import { combine, isPlain, keptBy } from "../../src/schedulers/step.ts";
 import golden from "../../fixtures/golden/samplers.json" with { type: "json" };
 import { readGolden } from "../tokenizers/files.ts";
 
@@ -52,10 +53,10 @@ Deno.test("the steps as data make the same samples, and no scheduler is changed 
     const before = structuredClone({ ...scheduler });
     const steps = scheduler.schedule({ numInferenceSteps: unit.num_inference_steps });
     assert.deepEqual({ ...scheduler }, before, unit.key);
-    assert.ok(keptBy(steps) <= mostKept);
+    assert.ok(keptBy(steps) <= mostSlots);
     let sample: ArrayLike<number> = start;
     // What was never kept must never be read.
-    let kept: ArrayLike<number>[] = Array.from({ length: mostKept }, () => start.map(() => NaN));
+    let kept: ArrayLike<number>[] = Array.from({ length: mostSlots }, () => start.map(() => NaN));
     for (const [i, step] of steps.entries()) {
       const now = { sample, velocity: velocities[i]!, noise: noises[i]!, kept };
       const keep = step.keep?.map((sum) => combine(sum, now)) ?? [];

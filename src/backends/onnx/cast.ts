@@ -1,5 +1,6 @@
 /** Element types of graphs that are not ours: float16 ends are cast on the GPU, by two tiny graphs. */
 import type { Gpu } from "../../gpu/device.ts";
+import { elements } from "../../gpu/tensor.ts";
 import { dataTypes, encodeGraph, encodeModelPrefix, lengthDelimited, Writer } from "./proto.ts";
 import {
   createSession,
@@ -25,7 +26,7 @@ export class Casts {
   async to(type: FloatType, tensor: OrtTensor): Promise<OrtTensor> {
     let session = this.#sessions.get(type);
     if (!session) this.#sessions.set(type, session = this.#open(type));
-    const count = tensor.dims.reduce((product, extent) => product * extent, 1);
+    const count = elements(tensor.dims);
     const flat = OrtTensor.fromGpuBuffer(tensor.gpuBuffer, {
       dataType: tensor.type as FloatType,
       dims: [count],

@@ -2,11 +2,11 @@
 import type { Gpu } from "../../gpu/device.ts";
 import type { Tensor } from "../../gpu/tensor.ts";
 import type { DecoderComponent } from "../../models/sd3/components.ts";
-import type { VaeConfig } from "../../models/sd3/configs.ts";
+import { largestPerLatent, type VaeConfig } from "../../models/sd3/configs.ts";
 import { Recorded } from "../../nn/recorded.ts";
 import { nchwToNhwc } from "../../ops/nchw_to_nhwc.ts";
 import { nhwcToNchw } from "../../ops/nhwc_to_nchw.ts";
-import { imageActivations, largestPerLatent } from "./activations.ts";
+import { imageActivations } from "./activations.ts";
 import type { Graph, GraphKind } from "./graph.ts";
 
 /** Sizes whose kernels before and after the graph are kept. */

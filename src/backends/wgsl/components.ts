@@ -6,7 +6,7 @@ import type {
   EncoderComponent,
   T5Component,
 } from "../../models/sd3/components.ts";
-import type { VaeConfig } from "../../models/sd3/configs.ts";
+import { largestPerLatent } from "../../models/sd3/configs.ts";
 import type { ClipTextModel } from "../../models/sd3/text_encoders/clip.ts";
 import type { T5Encoder } from "../../models/sd3/text_encoders/t5.ts";
 import type { VaeDecoder } from "../../models/sd3/vae/decoder.ts";
@@ -60,7 +60,7 @@ export function wgslDecoder(
     ...{ label: "decode", kept },
     build: (rec, { latents }) => ({ image: model.forward(rec, latents) }),
   });
-  const widest = widestPerLatent(model.config);
+  const widest = largestPerLatent(model.config);
   return {
     config: model.config,
     maxArea: Math.floor(gpu.limits.maxStorageBufferBindingSize / widest),
@@ -75,13 +75,6 @@ export function wgslDecoder(
  * read; a test compares it with recorded decoders.
  */
 const activationsAlive = 3.25;
-
-/** Bytes of the largest activation for each latent pixel: some level's width at its resolution. */
-function widestPerLatent({ block_out_channels }: VaeConfig): number {
-  const widths = block_out_channels.toReversed();
-  // The first resnet of level i reads the upsampled output of level i - 1.
-  return Math.max(...widths.map((width, i) => 4 ** i * Math.max(width, widths[i - 1] ?? 0))) * 4;
-}
 
 export function wgslEncoder(
   gpu: Gpu,

@@ -69,6 +69,13 @@ export function vaeScale({ block_out_channels }: VaeConfig): number {
   return 2 ** (block_out_channels.length - 1);
 }
 
+/** Bytes of the largest activation for each latent pixel: some level's width at its resolution. */
+export function largestPerLatent({ block_out_channels }: VaeConfig): number {
+  const widths = block_out_channels.toReversed();
+  // The first resnet of level i reads the upsampled output of level i - 1.
+  return 4 * Math.max(...widths.map((width, i) => 4 ** i * Math.max(width, widths[i - 1] ?? 0)));
+}
+
 /** `CLIPTextModelWithProjection`. */
 export const clipTextConfig = z.object({
   vocab_size: count.default(49408),

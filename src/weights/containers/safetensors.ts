@@ -3,6 +3,7 @@
  * tensors' bytes. Strict as the reference parser (huggingface/safetensors, `tensor.rs`): what is
  * accepted here has every byte of the file accounted for.
  */
+import { elements } from "../../gpu/tensor.ts";
 import { blocks, byteLength, type ElementType } from "../element_types.ts";
 import { WeightsError } from "../errors.ts";
 import { repeatedKeys } from "../repeated_keys.ts";
@@ -114,7 +115,7 @@ function parseEntry(value: unknown, dataStart: number, file: string): StoredTens
     return "has no valid data_offsets";
   }
   const [start, end] = offsets as [number, number];
-  const bytes = byteLength(type, shape.reduce((product, extent) => product * extent, 1));
+  const bytes = byteLength(type, elements(shape));
   if (end - start !== bytes) {
     return `[${shape}] of ${dtype} takes ${bytes} bytes, its data_offsets span ${end - start}`;
   }

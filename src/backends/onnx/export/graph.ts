@@ -5,13 +5,8 @@
 import type { AttributeValue, DataType, Dim, GraphProto, NodeProto, ValueInfo } from "../proto.ts";
 import { dataTypes } from "../proto.ts";
 import type { Checkpoint } from "../../../weights/checkpoint.ts";
-import {
-  elements,
-  type Initializer,
-  inlineInitializer,
-  narrowType,
-  storedInitializer,
-} from "./weights.ts";
+import { elements } from "../../../gpu/tensor.ts";
+import { type Initializer, inlineInitializer, narrowType, storedInitializer } from "./weights.ts";
 import { ExportError } from "../errors.ts";
 
 /** An edge of the graph. */

@@ -2,6 +2,7 @@
  * Tensors of a checkpoint on their way into an ONNX file: each is described at once and its bytes
  * come later, piece by piece, so that host memory holds one tensor at most.
  */
+import { elements } from "../../../gpu/tensor.ts";
 import { type Checkpoint, readTensor } from "../../../weights/checkpoint.ts";
 import { toFloat } from "../../../weights/convert.ts";
 import { byteLength, type ElementType } from "../../../weights/element_types.ts";
@@ -25,8 +26,6 @@ const pieceElements = 2 ** 21;
 /** What can be exported. */
 type ExportType = "F32" | "F16" | "BF16";
 const f16Max = 65504;
-
-export const elements = (shape: readonly number[]): number => shape.reduce((a, b) => a * b, 1);
 
 /** An initializer whose bytes are at hand. */
 export function inlineInitializer(

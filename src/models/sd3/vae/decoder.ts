@@ -61,13 +61,12 @@ export class VaeDecoder {
    * Records the decoding of pipeline latents f32 [B, latent_channels, h, w] to [B, H, W, 3]. Undoes
    * the model's scaling first: latents / scaling_factor + shift_factor.
    */
-  forward(rec: Recorder, latents: Tensor, options: { scaled?: boolean } = {}): Tensor {
+  forward(rec: Recorder, latents: Tensor): Tensor {
     const { scaling_factor, shift_factor } = this.config;
-    const scaled = options.scaled ?? true;
     let x = latentsToNhwc(rec, {
       latents,
-      divisor: scaled ? scaling_factor : 1,
-      shift: scaled ? shift_factor : 0,
+      divisor: scaling_factor,
+      shift: shift_factor,
       label: "decoder.input",
     });
     if (this.#postQuant) x = this.#postQuant.forward(rec, x);
